@@ -1,0 +1,115 @@
+// The one error type of every protocol answer, and its JSON rendering. Pages are rendered by app.ts from the same fields.
+
+/** Error codes of RFC 6749 §4.1.2.1 and §5.2, RFC 6750 §3.1, RFC 7591 §3.2.2, RFC 8707 §2, OpenID Connect Core §3.1.2.6. */
+export type ErrorCode =
+  | "access_denied"
+  | "consent_required"
+  | "insufficient_scope"
+  | "invalid_client"
+  | "invalid_client_metadata"
+  | "invalid_grant"
+  | "invalid_redirect_uri"
+  | "invalid_request"
+  | "invalid_scope"
+  | "invalid_target"
+  | "invalid_token"
+  | "request_not_supported"
+  | "request_uri_not_supported"
+  | "server_error"
+  | "temporarily_unavailable"
+  | "unauthorized_client"
+  | "unsupported_grant_type"
+  | "unsupported_response_type";
+
+/** Where an authorization error may be sent: only ever a client and redirect URI that were found good (RFC 6749 §4.1.2.1). */
+export interface RedirectTarget {
+  readonly uri: string;
+  readonly state: string | undefined;
+}
+
+export interface ErrorOptions {
+  /** HTTP status; the code's own status when absent. */
+  readonly status?: number;
+  /** The reason for the operator: goes to the audit trail, never to the wire. */
+  readonly detail?: string;
+  /** What the person in front of the page can do now. */
+  readonly advice?: string;
+  readonly headers?: Readonly<Record<string, string>>;
+  readonly redirect?: RedirectTarget;
+  readonly cause?: unknown;
+}
+
+const statusOf: Partial<Record<ErrorCode, number>> = {
+  access_denied: 403,
+  insufficient_scope: 403,
+  invalid_client: 401,
+  invalid_token: 401,
+  server_error: 500,
+  temporarily_unavailable: 503,
+};
+
+/** A refusal in the words of OAuth. `message` is the public sentence: no secret, no hint at what exists. */
+export class OAuthError extends Error {
+  readonly code: ErrorCode;
+  readonly status: number;
+  readonly detail: string | undefined;
+  readonly advice: string | undefined;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly redirect: RedirectTarget | undefined;
+
+  constructor(code: ErrorCode, message: string, options: ErrorOptions = {}) {
+    super(message, { cause: options.cause });
+    this.name = "OAuthError";
+    this.code = code;
+    this.status = options.status ?? statusOf[code] ?? 400;
+    this.detail = options.detail;
+    this.advice = options.advice;
+    this.headers = options.headers ?? {};
+    this.redirect = options.redirect;
+  }
+}
+
+/** The disk did not take the change; nothing was rotated or issued. */
+export class StoreUnavailable extends OAuthError {
+  constructor(detail: string, cause?: unknown) {
+    super(
+      "temporarily_unavailable",
+      "the server cannot save changes at the moment, try again soon",
+      {
+        detail,
+        cause,
+        headers: { "retry-after": "5" },
+      },
+    );
+    this.name = "StoreUnavailable";
+  }
+}
+
+/** A start or a command that cannot go on: one line for a person, and the exit code of sysexits(3). */
+export class FatalError extends Error {
+  readonly exitCode: number;
+  readonly hint: string | undefined;
+
+  constructor(
+    message: string,
+    options: { exitCode?: number; hint?: string; cause?: unknown } = {},
+  ) {
+    super(message, { cause: options.cause });
+    this.name = "FatalError";
+    this.exitCode = options.exitCode ?? 1;
+    this.hint = options.hint;
+  }
+}
+
+/** RFC 6749 §5.2: the JSON form of an error; never cached, never null members. */
+export function errorResponse(error: OAuthError): Response {
+  return Response.json(
+    { error: error.code, error_description: error.message },
+    { status: error.status, headers: { "cache-control": "no-store", ...error.headers } },
+  );
+}
+
+/** What a person may read of any thrown value. */
+export function reason(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

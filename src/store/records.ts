@@ -1,0 +1,151 @@
+// The shape of every record, durable and in memory. Member names of clients are those of RFC 7591 §2.
+// Times ending in `_at` are epoch seconds. No record holds a usable secret: tokens and secrets are stored as SHA-256.
+
+/** A registered client, by client_id. */
+export interface Client {
+  readonly client_name?: string;
+  readonly redirect_uris: readonly string[];
+  readonly grant_types: readonly string[];
+  readonly response_types: readonly string[];
+  readonly token_endpoint_auth_method: "none" | "client_secret_basic" | "client_secret_post";
+  readonly scope: string;
+  readonly client_uri?: string;
+  readonly client_id_issued_at: number;
+  /** SHA-256 of the client secret; absent for public clients. */
+  readonly secret_hash?: string;
+  /** The client never asked to be confidential: the secret it was given is accepted, not demanded. */
+  readonly secret_optional?: boolean;
+  readonly source: "dcr" | "static";
+  /** When a person first let it in; absent: never used, dropped after 24 h. */
+  readonly first_grant_at?: number;
+  /** When its last grant ended; meaningful only while it has none. */
+  readonly last_grant_ended_at?: number;
+}
+
+/** One live access token of a grant. The token itself is nowhere but in the answer and in the client. */
+export interface AccessEntry {
+  readonly generation: number;
+  readonly scope: string;
+  /** SHA-256 of the token's proof. */
+  readonly hash: string;
+  readonly expires_at: number;
+}
+
+/** One login by one client (a refresh-token family), by family id. */
+export interface Grant {
+  readonly client_id: string;
+  readonly client_name?: string;
+  readonly subject: string;
+  readonly scope: string;
+  readonly resource: string;
+  readonly secret_hash: string;
+  readonly tag_key: string;
+  readonly generation: number;
+  readonly used_generation: number;
+  readonly rotated_at: number;
+  /** Network (/24 or /48) of the request that made the present generation. */
+  readonly rotated_from: string;
+  readonly access: readonly AccessEntry[];
+  /** Access tokens up to this generation were revoked (RFC 7009) and are not handed out again. */
+  readonly revoked_generation?: number;
+  readonly created_at: number;
+  readonly last_used_at: number;
+  /** The absolute end. The sliding, idle end is last_used_at plus the setting. */
+  readonly expires_at: number;
+}
+
+/** The one owner, by the id "owner". */
+export interface Owner {
+  /** argon2id, PHC string format. */
+  readonly password_hash: string;
+  readonly created_at: number;
+  readonly password_changed_at: number;
+}
+
+/** What the folder knows of itself, by the id "self". */
+export interface Folder {
+  /** Key of the MAC inside the client ids that this folder issues. */
+  readonly client_id_key: string;
+  /** The public URL that the grants were made under. */
+  readonly issuer: string;
+}
+
+/** Durable tables, by their names on disk. */
+export interface Tables {
+  clients: Client;
+  refresh_tokens: Grant;
+  owner: Owner;
+  folder: Folder;
+}
+export type TableName = keyof Tables;
+export const tableNames: readonly TableName[] = ["clients", "refresh_tokens", "owner", "folder"];
+
+/** An authorization code, in memory, by the SHA-256 of its text. */
+export interface Code {
+  readonly client_id: string;
+  readonly client_name?: string;
+  readonly redirect_uri: string;
+  readonly code_challenge: string;
+  readonly scope: string;
+  readonly resource: string;
+  readonly subject: string;
+  readonly expires_at: number;
+  /** Set by the redemption: the family that the code became. */
+  readonly family?: string;
+}
+
+/** A browser session of the owner, in memory, by the SHA-256 of the cookie. */
+export interface Session {
+  readonly subject: string;
+  readonly created_at: number;
+  readonly last_used_at: number;
+  readonly expires_at: number;
+  /** Key of the form tokens given out in this session. */
+  readonly form_key: string;
+}
+
+const DAY = 86_400;
+/** Expired records stay this long before load or save removes them, should the clock have been wrong. */
+export const EXPIRED_KEPT = 7 * DAY;
+export const UNUSED_CLIENT_TTL = DAY;
+export const IDLE_CLIENT_TTL = 30 * DAY;
+
+/** When a client that nobody let in, or whose last grant is long over, is gone; undefined while it lives. Needs `granted`. */
+export function clientExpiresAt(client: Client, granted: boolean): number | undefined {
+  if (client.source === "static" || granted) return undefined;
+  if (client.first_grant_at === undefined) return client.client_id_issued_at + UNUSED_CLIENT_TTL;
+  return (client.last_grant_ended_at ?? client.first_grant_at) + IDLE_CLIENT_TTL;
+}
+
+type TableMaps = { readonly [N in TableName]: Map<string, Tables[N]> };
+
+/**
+ * Removes what expired over a week ago, in place. A function of the data and the time alone, so a load that repeats it
+ * after a crash comes to the same tables. Returns how many records went.
+ */
+export function sweepExpired(tables: TableMaps, now: number): number {
+  let removed = 0;
+  const granted = new Set<string>();
+  for (const [id, grant] of tables.refresh_tokens) {
+    if (grant.expires_at + EXPIRED_KEPT > now) {
+      granted.add(grant.client_id);
+      continue;
+    }
+    tables.refresh_tokens.delete(id);
+    removed++;
+    const client = tables.clients.get(grant.client_id);
+    if (client && (client.last_grant_ended_at ?? 0) < grant.expires_at) {
+      tables.clients.set(
+        grant.client_id,
+        Object.freeze({ ...client, last_grant_ended_at: grant.expires_at }),
+      );
+    }
+  }
+  for (const [id, client] of tables.clients) {
+    const expiresAt = clientExpiresAt(client, granted.has(id));
+    if (expiresAt === undefined || expiresAt + EXPIRED_KEPT > now) continue;
+    tables.clients.delete(id);
+    removed++;
+  }
+  return removed;
+}
