@@ -1,0 +1,108 @@
+// The audit trail: the only writer of events and the only redaction. An event that cannot be written is counted, never
+// a reason to refuse a request.
+import { closeSync, fstatSync, openSync, renameSync, writeSync } from "node:fs";
+import { join } from "node:path";
+
+export type EventName =
+  | "start"
+  | "stop"
+  | "folder"
+  | "setup"
+  | "login"
+  | "login_failed"
+  | "logout"
+  | "password_changed"
+  | "client_registered"
+  | "client_deleted"
+  | "consent_granted"
+  | "consent_denied"
+  | "grant_created"
+  | "grant_refreshed"
+  | "grant_revoked"
+  | "grants_revoked"
+  | "code_refused"
+  | "code_replayed"
+  | "refresh_replayed"
+  | "refresh_moved_forward"
+  | "refresh_refused"
+  | "refresh_reused"
+  | "request_refused"
+  | "server_error";
+
+export type Fields = Readonly<Record<string, string | number | boolean | undefined>>;
+
+export interface AuditEvent extends Fields {
+  readonly at: string;
+  readonly event: EventName;
+}
+
+export interface Audit {
+  record(event: EventName, fields?: Fields): void;
+  close(): void;
+}
+
+export interface AuditOptions {
+  /** Folder of audit.jsonl; undefined: events are only handed to `print`. */
+  readonly folder?: string;
+  readonly now: () => number;
+  /** Size in bytes at which audit.jsonl becomes audit.jsonl.1. */
+  readonly rotateAt?: number;
+  /** Receives each redacted event, for the terminal. */
+  readonly print?: (event: AuditEvent) => void;
+}
+
+// Everything that we issue has one of these prefixes; what stands behind it never reaches a log.
+const secret = /\b(p(?:at|rt|ac|dc|ak|cs)_)[A-Za-z0-9_.~-]+/g;
+const bearer = /\b(bearer|basic)\s+[A-Za-z0-9+/=_.~-]+/gi;
+
+/** Text as it may be logged: no token, no control or direction-changing character, at most 500 characters. */
+export function redact(text: string): string {
+  const safe = text.replace(secret, "$1[redacted]").replace(bearer, "$1 [redacted]");
+  // oxlint-disable-next-line no-control-regex -- control characters are exactly what must go
+  return safe
+    .slice(0, 500)
+    .replace(/[\u0000-\u001f\u007f-\u009f\u2028-\u202e\u2066-\u2069]/g, "\ufffd");
+}
+
+export function openAudit(options: AuditOptions): Audit {
+  const { folder, now, print, rotateAt = 8 * 1024 * 1024 } = options;
+  const path = folder === undefined ? undefined : join(folder, "audit.jsonl");
+  let file: number | undefined;
+  let size = 0;
+
+  const open = (target: string): number => {
+    file ??= openSync(target, "a", 0o600);
+    size = fstatSync(file).size;
+    return file;
+  };
+  const close = (): void => {
+    if (file !== undefined) closeSync(file);
+    file = undefined;
+  };
+  const write = (target: string, line: string): void => {
+    if (size > rotateAt) {
+      close();
+      renameSync(target, `${target}.1`);
+    }
+    size += writeSync(file ?? open(target), line);
+  };
+
+  return {
+    record: (event, fields = {}) => {
+      const entry: Record<string, string | number | boolean | undefined> = {};
+      for (const [key, value] of Object.entries(fields)) {
+        entry[key] = typeof value === "string" ? redact(value) : value;
+      }
+      const complete: AuditEvent = { at: new Date(now()).toISOString(), event, ...entry };
+      print?.(complete);
+      if (path === undefined) return;
+      try {
+        write(path, `${JSON.stringify(complete)}\n`);
+      } catch {
+        // A full disk must not turn a refusal or a login into an error; the next event tries a fresh handle.
+        close();
+      }
+    },
+    close,
+  };
+}

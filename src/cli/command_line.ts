@@ -1,0 +1,63 @@
+// The command line: the words of the command, and the settings given by flag.
+import { parseArgs } from "node:util";
+import { type SettingKey, settingKeys, settings } from "../settings.ts";
+import { FatalError, reason } from "../errors.ts";
+import { nearest } from "../values.ts";
+
+/** The command line without the settings: what remains are the words of the command. */
+export interface CommandLine {
+  readonly words: readonly string[];
+  readonly given: Partial<Record<SettingKey, string>>;
+  readonly help: boolean;
+  readonly version: boolean;
+  readonly json: boolean;
+}
+
+/** @throws {FatalError} exit 2, naming the word and the nearest flag */
+export function parseCommandLine(argv: readonly string[]): CommandLine {
+  const options = Object.fromEntries([
+    ...settingKeys.map((key) => [
+      settings[key].flag,
+      { type: settings[key].placeholder ? "string" : "boolean" },
+    ]),
+    ["help", { type: "boolean", short: "h" }],
+    ["version", { type: "boolean", short: "V" }],
+    ["json", { type: "boolean" }],
+  ]) as Record<string, { type: "string" | "boolean"; short?: string }>;
+  let parsed: { values: Record<string, unknown>; positionals: string[] };
+  try {
+    parsed = parseArgs({ args: [...argv], options, allowPositionals: true, strict: true });
+  } catch (error) {
+    throw commandLineError(reason(error), Object.keys(options), error);
+  }
+  const given: Partial<Record<SettingKey, string>> = {};
+  for (const key of settingKeys) {
+    const value = parsed.values[settings[key].flag];
+    if (value !== undefined) given[key] = String(value);
+  }
+  const on = (name: string): boolean => parsed.values[name] === true;
+  return {
+    words: parsed.positionals,
+    given,
+    help: on("help"),
+    version: on("version"),
+    json: on("json"),
+  };
+}
+
+function commandLineError(message: string, flags: readonly string[], cause: unknown): FatalError {
+  const unknown = /Unknown option '-{0,2}([^']*)'/.exec(message)?.[1];
+  if (unknown === undefined) {
+    return new FatalError(message.split(/[.\n]/, 1)[0] ?? message, {
+      exitCode: 2,
+      hint: "see postern --help",
+      cause,
+    });
+  }
+  const near = nearest(unknown, flags);
+  return new FatalError(`unknown flag --${unknown}`, {
+    exitCode: 2,
+    hint: near ? `did you mean --${near}?` : "see postern --help",
+    cause,
+  });
+}

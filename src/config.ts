@@ -1,0 +1,193 @@
+// From settings to the configuration: flag before variable before data/config.json before default, then what follows from them.
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { FatalError, reason } from "./errors.ts";
+import { isLoopbackHost, nearest } from "./values.ts";
+import {
+  type GivenSettings,
+  type SettingKey,
+  type Settings,
+  envName,
+  settingKeys,
+  settings,
+} from "./settings.ts";
+
+/** One guarded MCP server: a resource of its own (RFC 8707). */
+export interface Server {
+  /** Path on the public origin, the public URL's own path included: "/mcp". */
+  readonly path: string;
+  /** The resource identifier, which is also the URL that people paste: "https://mcp.example.com/mcp". */
+  readonly resource: string;
+  readonly name: string;
+  readonly scopes: readonly string[];
+  /** URL of the MCP server behind; undefined: the built-in one. */
+  readonly upstream: string | undefined;
+}
+
+export interface Config extends Omit<
+  Settings,
+  "url" | "path" | "name" | "scopes" | "upstream" | "host"
+> {
+  /** Issuer, public URL: no trailing slash, no default port; the same string everywhere (RFC 8414 §2). */
+  readonly issuer: string;
+  readonly origin: string;
+  /** Path of the public URL, "" or "/x": every route lies under it. */
+  readonly basePath: string;
+  readonly https: boolean;
+  /** Whether the public URL is on loopback. */
+  readonly loopback: boolean;
+  /** Addresses to listen on. */
+  readonly hosts: readonly string[];
+  readonly servers: readonly [Server, ...Server[]];
+  /** All scopes of all servers. */
+  readonly scopes: readonly string[];
+}
+
+export type Environment = Readonly<Record<string, string | undefined>>;
+
+/**
+ * Flag before variable before data/config.json before default.
+ * @throws {FatalError} exit 2: which setting, from where, what was expected
+ */
+export function readConfig(given: GivenSettings, environment: Environment = {}): Config {
+  const readOne = <K extends SettingKey>(key: K, file: Record<string, unknown>): Settings[K] => {
+    const variable = environment[envName(key)];
+    const [text, source] =
+      given[key] !== undefined
+        ? [given[key], `--${settings[key].flag}`]
+        : variable !== undefined
+          ? [variable, envName(key)]
+          : file[key] !== undefined
+            ? [fileText(file[key]), `"${key}" in config.json`]
+            : [settings[key].fallback, key];
+    try {
+      return settings[key].parse(text) as Settings[K];
+    } catch (error) {
+      throw new FatalError(`${source} is "${text}": ${reason(error)}`, {
+        exitCode: 2,
+        cause: error,
+      });
+    }
+  };
+  const data = readOne("data", {});
+  const file = readConfigFile(join(data, "config.json"));
+  const values = Object.fromEntries(
+    settingKeys.map((key) => [key, readOne(key, file)]),
+  ) as unknown as Settings;
+  return resolveConfig({ ...values, data }, file["servers"]);
+}
+
+/** Names of POSTERN_ variables that no setting has: probably typing errors. */
+export function unknownVariables(environment: Environment): string[] {
+  const known = new Set(settingKeys.map(envName));
+  return Object.keys(environment).filter((name) => name.startsWith("POSTERN_") && !known.has(name));
+}
+
+function readConfigFile(path: string): Record<string, unknown> {
+  let text: string;
+  try {
+    text = readFileSync(path, "utf8");
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return {};
+    throw new FatalError(`cannot read ${path}: ${reason(error)}`, { exitCode: 2, cause: error });
+  }
+  let content: unknown;
+  try {
+    content = JSON.parse(text);
+  } catch (error) {
+    throw new FatalError(`${path} is not valid JSON: ${reason(error)}`, {
+      exitCode: 2,
+      cause: error,
+    });
+  }
+  if (!isObject(content))
+    throw new FatalError(`${path} must hold one JSON object`, { exitCode: 2 });
+  const allowed: string[] = [...settingKeys.filter((key) => key !== "data"), "servers"];
+  for (const key of Object.keys(content)) {
+    if (allowed.includes(key)) continue;
+    const near = nearest(key, allowed);
+    throw new FatalError(`unknown setting "${key}" in ${path}`, {
+      exitCode: 2,
+      hint: near ? `did you mean "${near}"?` : `it may have: ${allowed.join(", ")}`,
+    });
+  }
+  return content;
+}
+
+function resolveConfig(values: Settings, servers: unknown): Config {
+  const issuer = values.url || `http://localhost:${values.port}`;
+  const url = new URL(issuer);
+  const bindsOutside = values.host !== "" && !isLoopbackHost(values.host);
+  if (bindsOutside && values.url === "") {
+    throw new FatalError(`listening on ${values.host} needs the public URL`, {
+      exitCode: 2,
+      hint: "add --url https://your.domain, or leave --host out and put a reverse proxy or tunnel in front",
+    });
+  }
+  const basePath = url.pathname === "/" ? "" : url.pathname;
+  const entries = servers === undefined ? [values] : serverEntries(servers, values);
+  const resolved = entries.map((entry): Server => ({
+    path: basePath + entry.path,
+    resource: issuer + entry.path,
+    name: entry.name || url.host + basePath + entry.path,
+    scopes: entry.scopes,
+    upstream: entry.upstream || undefined,
+  }));
+  const [first, ...rest] = resolved;
+  if (!first) throw new FatalError(`"servers" in config.json is empty`, { exitCode: 2 });
+  const { url: _url, path: _path, name: _name, upstream: _upstream, host: _host, ...kept } = values;
+  return {
+    ...kept,
+    issuer,
+    origin: url.origin,
+    basePath,
+    https: url.protocol === "https:",
+    loopback: isLoopbackHost(url.hostname),
+    hosts: values.host === "" ? ["127.0.0.1", "::1"] : [values.host],
+    servers: [first, ...rest],
+    scopes: [...new Set(resolved.flatMap((server) => server.scopes))],
+  };
+}
+
+type ServerEntry = Pick<Settings, "path" | "name" | "scopes" | "upstream">;
+
+function serverEntries(value: unknown, defaults: Settings): ServerEntry[] {
+  const refuse = (message: string): never => {
+    throw new FatalError(`"servers" in config.json: ${message}`, { exitCode: 2 });
+  };
+  if (!Array.isArray(value)) return refuse("expected an array of {path, upstream, name, scopes}");
+  const parts = ["path", "name", "scopes", "upstream"] as const;
+  const entries = value.map((entry: unknown, index): ServerEntry => {
+    if (!isObject(entry)) return refuse(`entry ${index + 1} is not an object`);
+    const odd = Object.keys(entry).find((key) => !parts.some((part) => part === key));
+    if (odd !== undefined) return refuse(`entry ${index + 1} has an unknown member "${odd}"`);
+    const read = <K extends (typeof parts)[number]>(key: K): Settings[K] => {
+      if (entry[key] === undefined)
+        return key === "upstream" || key === "name" ? ("" as Settings[K]) : defaults[key];
+      try {
+        return settings[key].parse(fileText(entry[key])) as Settings[K];
+      } catch (error) {
+        return refuse(`"${key}" of entry ${index + 1}: ${reason(error)}`);
+      }
+    };
+    return {
+      path: read("path"),
+      name: read("name"),
+      scopes: read("scopes"),
+      upstream: read("upstream"),
+    };
+  });
+  if (new Set(entries.map((entry) => entry.path)).size < entries.length)
+    refuse("two entries have the same path");
+  return entries;
+}
+
+const isObject = (value: unknown): value is Record<string, unknown> =>
+  typeof value === "object" && value !== null && !Array.isArray(value);
+
+const fileText = (value: unknown): string =>
+  Array.isArray(value)
+    ? value.join(" ")
+    : typeof value === "object"
+      ? JSON.stringify(value)
+      : String(value);

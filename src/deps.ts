@@ -1,0 +1,45 @@
+// What handlers are given. Types only: the values are built once, in cli/serve.ts.
+import type { Audit } from "./audit.ts";
+import type { Config, Server } from "./config.ts";
+import type { Limits } from "./limits.ts";
+import type { Store } from "./store/table.ts";
+
+/** Built once per server and passed to every handler; two servers in one process share nothing. */
+export interface Deps {
+  readonly config: Config;
+  readonly store: Store;
+  readonly audit: Audit;
+  readonly limits: Limits;
+  /** Epoch milliseconds. */
+  readonly now: () => number;
+  /** Key of the MACs in forms given to browsers; new at every start. */
+  readonly formKey: string;
+  /** Opens the setup page while there is no owner; new at every start. */
+  readonly setupToken: string;
+}
+
+/** What app.ts found out about one request. */
+export interface Call {
+  /** Canonical path: decoded, without dot segments; decisions and forwarding use this and nothing else. */
+  readonly path: string;
+  /** Address of the client, behind trusted proxies. */
+  readonly address: string;
+  readonly requestId: string;
+  /** Lifts the idle limit of this connection, for answers that stream. */
+  readonly keepOpen: () => void;
+}
+
+/** A request made with a good bearer token (RFC 6750), as gateway/guard.ts found it. */
+export interface AuthContext {
+  readonly subject: string;
+  readonly clientId: string;
+  readonly clientName: string | undefined;
+  readonly scopes: readonly string[];
+  /** The grant behind the token. */
+  readonly family: string;
+  readonly server: Server;
+  /** Whether the credential is still good; open streams ask every 30 s. */
+  readonly stillGood: () => Promise<boolean>;
+}
+
+export type Handler = (request: Request, deps: Deps, call: Call) => Promise<Response> | Response;

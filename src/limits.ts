@@ -1,0 +1,91 @@
+// Throttles, client addresses and their prefixes. Nothing here locks a client id or the owner out for good: a throttle
+// only asks to wait, per network prefix, and its memory is bounded.
+import { isIP } from "node:net";
+
+/** A token bucket per key: `burst` events at once, then one every `every` seconds. */
+export interface Throttle {
+  /** Seconds to wait before the next event of this key is welcome; 0: now. Counts nothing. */
+  wait(key: string): number;
+  count(key: string): void;
+}
+
+export interface Limits {
+  /** Failed logins by prefix. */
+  readonly login: Throttle;
+  /** Failed logins of everybody together: slows answers down, refuses nobody. */
+  readonly loginTotal: Throttle;
+  readonly register: Throttle;
+  readonly authorize: Throttle;
+  /** Refused token requests: hosted clients share addresses, so successes are never counted. */
+  readonly token: Throttle;
+  /** Wrong bearer tokens; requests without one are normal probes and not counted. */
+  readonly guard: Throttle;
+}
+
+const KEYS = 10_000;
+const MINUTE = 60;
+
+/** @param monotonic milliseconds that no clock change moves */
+export function throttle(burst: number, every: number, monotonic: () => number): Throttle {
+  // The time (seconds) at which a key's bucket is full again: GCRA, one number a key.
+  const full = new Map<string, number>();
+  const time = (): number => monotonic() / 1000;
+  return {
+    wait: (key) => Math.max(0, Math.ceil((full.get(key) ?? 0) - time() - (burst - 1) * every)),
+    count: (key) => {
+      const next = Math.max(full.get(key) ?? 0, time()) + every;
+      full.delete(key);
+      full.set(key, next);
+      if (full.size <= KEYS) return;
+      const [quietest] = full.keys();
+      if (quietest !== undefined) full.delete(quietest);
+    },
+  };
+}
+
+const open: Throttle = { wait: () => 0, count: () => undefined };
+
+export function createLimits(enabled: boolean, monotonic: () => number): Limits {
+  const each = (burst: number, every: number): Throttle =>
+    enabled ? throttle(burst, every, monotonic) : open;
+  return {
+    login: each(5, MINUTE),
+    loginTotal: each(60, 1),
+    register: each(20, 6 * MINUTE),
+    authorize: each(30, 2),
+    token: each(20, 3),
+    guard: each(60, 1),
+  };
+}
+
+/** IPv4-mapped IPv6 as IPv4; anything that is no address as "unknown". */
+export function canonicalAddress(text: string | undefined): string {
+  const bare = (text ?? "").trim().replace(/^\[(.*)\]$/, "$1");
+  const mapped = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i.exec(bare)?.[1];
+  const address = mapped ?? bare.replace(/%.*$/, "");
+  return isIP(address) === 0 ? "unknown" : address.toLowerCase();
+}
+
+/** The leading `groups` 16-bit groups of an IPv6 address, written out. */
+function ipv6Prefix(address: string, groups: number): string {
+  const [head = "", tail] = address.split("::");
+  const left = head.split(":").filter(Boolean);
+  const right = (tail ?? "").split(":").filter(Boolean);
+  const gap = tail === undefined ? 0 : 8 - left.length - right.length;
+  const all = [...left, ...Array<string>(Math.max(0, gap)).fill("0"), ...right];
+  return all
+    .slice(0, groups)
+    .map((group) => group.replace(/^0+(?=.)/, ""))
+    .join(":");
+}
+
+/** What throttles count by: an IPv4 address, or the /64 of an IPv6 one. */
+export function throttleKey(address: string): string {
+  return isIP(address) === 6 ? `${ipv6Prefix(address, 4)}::/64` : address;
+}
+
+/** The network a refresh came from, for the sibling grace: /24 of IPv4, /48 of IPv6. */
+export function networkOf(address: string): string {
+  if (isIP(address) === 4) return `${address.split(".").slice(0, 3).join(".")}.0/24`;
+  return isIP(address) === 6 ? `${ipv6Prefix(address, 3)}::/48` : address;
+}

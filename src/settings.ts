@@ -1,0 +1,191 @@
+// Every setting in one table: command line, environment, data/config.json, --help, the README and doctor read it from here.
+import { resolve } from "node:path";
+import {
+  duration,
+  ipAddress,
+  list,
+  mountPath,
+  oneOf,
+  publicUrl,
+  scopeWords,
+  upstreamUrl,
+  webOrigin,
+  wholeNumber,
+} from "./values.ts";
+
+interface Setting<T> {
+  readonly flag: string;
+  /** What stands for the value in --help; absent for switches. */
+  readonly placeholder?: string;
+  /** The default, as a person would type it. */
+  readonly fallback: string;
+  readonly help: string;
+  /** Throws an Error whose message says what was expected. */
+  readonly parse: (text: string) => T;
+}
+
+const setting = <T>(entry: Setting<T>): Setting<T> => entry;
+
+export const settings = {
+  data: setting({
+    flag: "data",
+    placeholder: "<folder>",
+    fallback: "data",
+    help: "folder that holds all lasting state; back up by copying it",
+    parse: (text) => resolve(text),
+  }),
+  url: setting({
+    flag: "url",
+    placeholder: "<https://...>",
+    fallback: "",
+    help: "public URL that clients use; http://localhost:<port> when not set",
+    parse: (text) => (text === "" ? "" : publicUrl(text)),
+  }),
+  upstream: setting({
+    flag: "upstream",
+    placeholder: "<http://...>",
+    fallback: "",
+    help: "MCP server to guard; without it a built-in server with the tool whoami answers",
+    parse: (text) => (text === "" ? "" : upstreamUrl(text)),
+  }),
+  path: setting({
+    flag: "path",
+    placeholder: "</mcp>",
+    fallback: "/mcp",
+    help: "path of the MCP endpoint under the public URL",
+    parse: mountPath,
+  }),
+  name: setting({
+    flag: "name",
+    placeholder: "<text>",
+    fallback: "",
+    help: "name of the MCP server on pages and in metadata; its host and path when not set",
+    parse: (text) => text.slice(0, 80),
+  }),
+  scopes: setting({
+    flag: "scopes",
+    placeholder: "<words>",
+    fallback: "mcp",
+    help: "scopes the MCP server offers, separated by spaces",
+    parse: scopeWords,
+  }),
+  port: setting({
+    flag: "port",
+    placeholder: "<number>",
+    fallback: "7676",
+    help: "port to listen on",
+    parse: (text) => wholeNumber(text, 1, 65_535),
+  }),
+  host: setting({
+    flag: "host",
+    placeholder: "<address>",
+    fallback: "",
+    help: "address to listen on; 127.0.0.1 and ::1 when not set",
+    parse: (text) => (text === "" ? "" : ipAddress(text)),
+  }),
+  trustedProxies: setting({
+    flag: "trusted-proxies",
+    placeholder: "<addresses>",
+    fallback: "auto",
+    help: "addresses whose X-Forwarded-For is believed, separated by commas; auto: one hop from loopback when the public URL is https",
+    parse: (text) => (text === "auto" ? ("auto" as const) : list(text).map(ipAddress)),
+  }),
+  allowedOrigins: setting({
+    flag: "allowed-origins",
+    placeholder: "<origins>",
+    fallback: "",
+    help: "web origins besides loopback that may call the MCP endpoint from a browser, separated by commas",
+    parse: (text) => list(text).map(webOrigin),
+  }),
+  registration: setting({
+    flag: "registration",
+    placeholder: "<open|closed>",
+    fallback: "open",
+    help: "whether clients may register themselves (RFC 7591)",
+    parse: (text) => oneOf(text, ["open", "closed"]) === "open",
+  }),
+  accessTokenTtl: setting({
+    flag: "access-token-ttl",
+    placeholder: "<time>",
+    fallback: "1h",
+    help: "life of an access token",
+    parse: (text) => duration(text, 1),
+  }),
+  refreshIdleTtl: setting({
+    flag: "refresh-idle-ttl",
+    placeholder: "<time>",
+    fallback: "90d",
+    help: "a login that is not used for so long ends",
+    parse: (text) => duration(text, 1),
+  }),
+  refreshAbsoluteTtl: setting({
+    flag: "refresh-absolute-ttl",
+    placeholder: "<time>",
+    fallback: "365d",
+    help: "a login ends after this time, used or not",
+    parse: (text) => duration(text, 1),
+  }),
+  refreshGrace: setting({
+    flag: "refresh-grace",
+    placeholder: "<time>",
+    fallback: "120s",
+    help: "a superseded refresh token still gets the same successor for so long",
+    parse: (text) => duration(text, 0),
+  }),
+  siblingGrace: setting({
+    flag: "sibling-grace",
+    placeholder: "<time>",
+    fallback: "1h",
+    help: "the same for requests from the network that made the successor",
+    parse: (text) => duration(text, 0),
+  }),
+  passwordFile: setting({
+    flag: "password-file",
+    placeholder: "<file>",
+    fallback: "",
+    help: "file with the owner's password, instead of the setup link",
+    parse: (text) => (text === "" ? "" : resolve(text)),
+  }),
+  rateLimits: setting({
+    flag: "rate-limits",
+    placeholder: "<on|off>",
+    fallback: "on",
+    help: "throttles on login, registration and wrong tokens",
+    parse: (text) => oneOf(text, ["on", "off"]) === "on",
+  }),
+  unsafeFolder: setting({
+    flag: "unsafe-folder",
+    fallback: "false",
+    help: "accept a data folder on a network filesystem, where locks and syncs may not hold",
+    parse: (text) => oneOf(text, ["true", "false"]) === "true",
+  }),
+};
+
+export type Settings = {
+  -readonly [K in keyof typeof settings]: ReturnType<(typeof settings)[K]["parse"]>;
+};
+export type SettingKey = keyof Settings;
+export const settingKeys = Object.keys(settings) as SettingKey[];
+/** Settings as text, by key. */
+export type GivenSettings = Partial<Record<SettingKey, string>>;
+
+export const envName = (key: SettingKey): string =>
+  `POSTERN_${settings[key].flag.toUpperCase().replaceAll("-", "_")}`;
+
+/** Rows for --help and the README: flag, variable, default, meaning. */
+export function settingRows(): {
+  flag: string;
+  variable: string;
+  fallback: string;
+  help: string;
+}[] {
+  return settingKeys.map((key) => {
+    const { flag, placeholder, fallback, help } = settings[key];
+    return {
+      flag: placeholder ? `--${flag} ${placeholder}` : `--${flag}`,
+      variable: envName(key),
+      fallback: fallback === "false" ? "" : fallback,
+      help,
+    };
+  });
+}

@@ -1,0 +1,117 @@
+// Parsers of setting values: each takes what a person typed and throws an Error that says what was expected.
+import { isIP } from "node:net";
+
+export const list = (text: string): string[] => text.split(/[\s,]+/).filter(Boolean);
+
+/** Whether a URL's host names this machine only: RFC 8252 §7.3 and §8.3. */
+export function isLoopbackHost(host: string): boolean {
+  return (
+    host === "localhost" || host === "[::1]" || host === "::1" || /^127(\.\d{1,3}){3}$/.test(host)
+  );
+}
+
+export function wholeNumber(text: string, min: number, max: number): number {
+  const value = /^\d{1,9}$/.test(text) ? Number(text) : Number.NaN;
+  if (!(value >= min && value <= max))
+    throw new Error(`expected a whole number from ${min} to ${max}`);
+  return value;
+}
+
+export function oneOf<W extends string>(text: string, words: readonly W[]): W {
+  const found = words.find((word) => word === text);
+  if (found === undefined) throw new Error(`expected ${words.join(" or ")}`);
+  return found;
+}
+
+/** "90", "90s", "15m", "1h", "90d" as seconds. */
+export function duration(text: string, min: number): number {
+  const match = /^(\d{1,9})([smhd]?)$/.exec(text);
+  const unit = { s: 1, m: 60, h: 3600, d: 86_400 }[match?.[2] || "s"] ?? 1;
+  const value = Number(match?.[1] ?? Number.NaN) * unit;
+  if (!(value >= min))
+    throw new Error(`expected a time of ${min}s or more, such as 90s, 15m, 1h or 90d`);
+  return value;
+}
+
+export function ipAddress(text: string): string {
+  if (isIP(text) === 0) throw new Error(`"${text}" is not an IP address`);
+  return text;
+}
+
+export function webOrigin(text: string): string {
+  const url = URL.parse(text);
+  if (!url || url.origin === "null" || (text !== url.origin && text !== `${url.origin}/`)) {
+    throw new Error(`"${text}" is not an origin such as https://inspector.example.com`);
+  }
+  return url.origin;
+}
+
+// RFC 6749 §3.3: scope-token = 1*( %x21 / %x23-5B / %x5D-7E )
+export function scopeWords(text: string): string[] {
+  const words = list(text);
+  if (
+    words.length === 0 ||
+    !words.every((word) => /^[\x21\x23-\x5B\x5D-\x7E]{1,100}$/.test(word))
+  ) {
+    throw new Error("expected scope names without quotes or backslashes, separated by spaces");
+  }
+  return [...new Set(words)];
+}
+
+export function mountPath(text: string): string {
+  if (
+    !/^(\/[A-Za-z0-9._~-]+)+$/.test(text) ||
+    /\/\.{1,2}(\/|$)/.test(text) ||
+    text.startsWith("/.well-known")
+  ) {
+    throw new Error("expected a path such as /mcp");
+  }
+  return text;
+}
+
+function parseUrl(text: string): URL {
+  const url = URL.parse(text);
+  if (!url || (url.protocol !== "https:" && url.protocol !== "http:"))
+    throw new Error("expected an http(s) URL");
+  if (url.username || url.password) throw new Error("a URL here carries no user name or password");
+  if (url.hash) throw new Error("a URL here carries no fragment");
+  return url;
+}
+
+export function publicUrl(text: string): string {
+  const url = parseUrl(text);
+  if (url.search) throw new Error("a public URL carries no query");
+  if (url.protocol === "http:" && !isLoopbackHost(url.hostname)) {
+    throw new Error(
+      `clients refuse plain http off loopback; use https://${url.host} with a tunnel or reverse proxy in front`,
+    );
+  }
+  // Clients compare the issuer byte for byte (RFC 8414 §3.3): one spelling, without a slash at the end.
+  const path = url.pathname.replace(/\/+$/, "");
+  if (path !== "") mountPath(path);
+  return url.origin + path;
+}
+
+export function upstreamUrl(text: string): string {
+  return parseUrl(text).href;
+}
+
+/** The word of `words` that `word` was probably meant to be. */
+export function nearest(word: string, words: readonly string[]): string | undefined {
+  const distance = (a: string, b: string): number => {
+    let row = Array.from({ length: b.length + 1 }, (_, index) => index);
+    for (let i = 1; i <= a.length; i++) {
+      const next = [i];
+      for (let j = 1; j <= b.length; j++) {
+        const swap = (row[j - 1] ?? 0) + (a[i - 1] === b[j - 1] ? 0 : 1);
+        next.push(Math.min(swap, (row[j] ?? 0) + 1, (next[j - 1] ?? 0) + 1));
+      }
+      row = next;
+    }
+    return row[b.length] ?? 0;
+  };
+  const ranked = words
+    .map((candidate) => ({ candidate, score: distance(word, candidate) }))
+    .toSorted((a, b) => a.score - b.score)[0];
+  return ranked && ranked.score <= Math.max(1, word.length / 3) ? ranked.candidate : undefined;
+}
