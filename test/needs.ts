@@ -1,0 +1,61 @@
+// Parts of the machine that some tests need: without its part a test is skipped with a message, or fails where skipping is forbidden.
+import { existsSync, readFileSync } from "node:fs";
+import { test } from "bun:test";
+
+interface Part {
+  readonly present: () => boolean;
+  /** How to get it, for the message. */
+  readonly remedy: string;
+}
+
+/** The browser's executable; undefined when the machine has none. */
+export const chromiumPath = (): string | undefined =>
+  Bun.which("chromium") ?? Bun.which("chromium-browser") ?? Bun.which("google-chrome") ?? undefined;
+
+/**
+ * A command prefix that runs what follows with a folder mounted noexec, and that folder.
+ * Root or a user namespace makes one at `folder`; else a mount that the machine already has is taken.
+ */
+export function noexecFolder(folder: string): { prefix: string[]; folder: string } | undefined {
+  const script = `mount -t tmpfs -o noexec,mode=1777 none "$0" && exec "$@"`;
+  for (const namespace of [
+    ["unshare", "--mount"],
+    ["unshare", "--mount", "--map-root-user"],
+  ]) {
+    const prefix = [...namespace, "sh", "-c", script, folder];
+    if (Bun.which("unshare") && runs([...prefix, "true"])) return { prefix, folder };
+  }
+  const mounted = existsSync("/proc/mounts") ? readFileSync("/proc/mounts", "utf8") : "";
+  const found = mounted
+    .split("\n")
+    .map((line) => line.split(" "))
+    .find(([, path, , options]) => path === "/dev/shm" && options?.split(",").includes("noexec"));
+  return found?.[1] ? { prefix: [], folder: found[1] } : undefined;
+}
+
+const runs = (command: string[]): boolean =>
+  Bun.spawnSync(command, { stdout: "ignore", stderr: "ignore" }).success;
+
+const parts = {
+  chromium: { present: () => chromiumPath() !== undefined, remedy: "install chromium" },
+  strace: { present: () => Bun.which("strace") !== null, remedy: "install strace" },
+  linux: { present: () => process.platform === "linux", remedy: "run on Linux" },
+  root: { present: () => process.getuid?.() === 0, remedy: "run as root" },
+  noexec: {
+    present: () => noexecFolder("/tmp") !== undefined,
+    remedy: "run as root, or allow user namespaces",
+  },
+} satisfies Record<string, Part>;
+
+/**
+ * `test`, or `test.skip` with a message when a part is missing.
+ * @throws {Error} for a missing part when TEST_NO_SKIP is 1, so that a complete machine tests everything
+ */
+export function needs(...names: (keyof typeof parts)[]): typeof test | typeof test.skip {
+  const missing = names.filter((name) => !parts[name].present());
+  if (missing.length === 0) return test;
+  const message = missing.map((name) => `${name} is missing (${parts[name].remedy})`).join(", ");
+  if (process.env["TEST_NO_SKIP"] === "1") throw new Error(`${message}, and TEST_NO_SKIP is 1`);
+  console.warn(`skipped: ${message}`);
+  return test.skip;
+}
