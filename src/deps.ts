@@ -2,6 +2,7 @@
 import type { Audit } from "./audit.ts";
 import type { Config, Server } from "./config.ts";
 import type { Limits } from "./limits.ts";
+import type { Passwords } from "./login/owner.ts";
 import type { Store } from "./store/table.ts";
 
 /** Built once per server and passed to every handler; two servers in one process share nothing. */
@@ -10,12 +11,15 @@ export interface Deps {
   readonly store: Store;
   readonly audit: Audit;
   readonly limits: Limits;
+  readonly passwords: Passwords;
   /** Epoch milliseconds. */
   readonly now: () => number;
   /** Key of the MACs in forms given to browsers; new at every start. */
   readonly formKey: string;
   /** Opens the setup page while there is no owner; new at every start. */
   readonly setupToken: string;
+  /** Grants whose first use of a generation is on its way to the disk: a burst of calls writes once. */
+  readonly usePending: Set<string>;
 }
 
 /** What app.ts found out about one request. */
@@ -37,6 +41,8 @@ export interface AuthContext {
   readonly scopes: readonly string[];
   /** The grant behind the token. */
   readonly family: string;
+  /** When that login was made, epoch seconds. */
+  readonly issuedAt: number;
   readonly server: Server;
   /** Whether the credential is still good; open streams ask every 30 s. */
   readonly stillGood: () => Promise<boolean>;

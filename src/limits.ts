@@ -7,6 +7,8 @@ export interface Throttle {
   /** Seconds to wait before the next event of this key is welcome; 0: now. Counts nothing. */
   wait(key: string): number;
   count(key: string): void;
+  /** Forgets the events of a key. */
+  forgive(key: string): void;
 }
 
 export interface Limits {
@@ -40,10 +42,11 @@ export function throttle(burst: number, every: number, monotonic: () => number):
       const [quietest] = full.keys();
       if (quietest !== undefined) full.delete(quietest);
     },
+    forgive: (key) => void full.delete(key),
   };
 }
 
-const open: Throttle = { wait: () => 0, count: () => undefined };
+const open: Throttle = { wait: () => 0, count: () => undefined, forgive: () => undefined };
 
 export function createLimits(enabled: boolean, monotonic: () => number): Limits {
   const each = (burst: number, every: number): Throttle =>

@@ -1,0 +1,242 @@
+// The one route table, and what happens to every request around its handler: path, Host and Origin checks, body limits,
+// CORS, error rendering. Deny by default: what the table does not name is 404.
+import { H3, type H3Event, HTTPError, assertBodySize, serve } from "h3";
+import type { Call, Deps, Handler } from "./deps.ts";
+import { type ErrorCode, OAuthError, errorResponse } from "./errors.ts";
+import { gateway } from "./gateway/mount.ts";
+import {
+  addCors,
+  clientAddress,
+  isAllowedOrigin,
+  isAmbiguousPath,
+  isOwnHost,
+  preflight,
+} from "./http.ts";
+import { authorize, redirectError } from "./oauth/authorize.ts";
+import { consent } from "./oauth/consent.ts";
+import { metadataDocuments, metadataResponse } from "./oauth/metadata.ts";
+import { register } from "./oauth/register.ts";
+import { revoke } from "./oauth/revoke.ts";
+import { token } from "./oauth/token.ts";
+import { connect, home } from "./login/home.ts";
+import { logIn, logInPage, logOut } from "./login/login.ts";
+import { setup, setupPage } from "./login/setup.ts";
+import { randomToken } from "./primitives.ts";
+import { errorPage } from "./web/error_page.ts";
+
+interface Route {
+  readonly method: "GET" | "POST" | "DELETE";
+  /** Under the path of the public URL. */
+  readonly path: string;
+  readonly source: string;
+  readonly who: "anyone" | "owner" | "client" | "bearer";
+  readonly handler: Handler;
+  /** How errors look: JSON for programs, a page for people. */
+  readonly errors: "json" | "page";
+  /** Whether scripts of any web origin may call it. */
+  readonly cors: boolean;
+  /** Bytes of the largest body; absent: the handler streams it. */
+  readonly body?: number;
+}
+
+const KB = 1024;
+const api = { errors: "json", cors: true } as const;
+const page = { errors: "page", cors: false, body: 32 * KB } as const;
+
+/** Every route under the public URL. Well-known documents and MCP endpoints are added from the configuration. */
+// prettier-ignore
+export const routes: readonly Route[] = [
+  { method: "GET",  path: "/",          source: "-",                who: "anyone", handler: home,      ...page },
+  { method: "GET",  path: "/healthz",   source: "-",                who: "anyone", handler: healthz,   ...api },
+  { method: "GET",  path: "/authorize", source: "RFC 6749 §3.1",    who: "anyone", handler: authorize, ...page },
+  { method: "POST", path: "/consent",   source: "OAuth 2.1 §4.1.1", who: "owner",  handler: consent,   ...page },
+  { method: "POST", path: "/token",     source: "RFC 6749 §3.2",    who: "client", handler: token,     ...api, body: 16 * KB },
+  { method: "POST", path: "/register",  source: "RFC 7591 §3",      who: "anyone", handler: register,  ...api, body: 64 * KB },
+  { method: "POST", path: "/revoke",    source: "RFC 7009 §2",      who: "client", handler: revoke,    ...api, body: 16 * KB },
+  { method: "GET",  path: "/login",     source: "-",                who: "anyone", handler: logInPage, ...page },
+  { method: "POST", path: "/login",     source: "-",                who: "anyone", handler: logIn,     ...page },
+  { method: "POST", path: "/logout",    source: "-",                who: "owner",  handler: logOut,    ...page },
+  { method: "GET",  path: "/setup",     source: "-",                who: "anyone", handler: setupPage, ...page },
+  { method: "POST", path: "/setup",     source: "-",                who: "anyone", handler: setup,     ...page },
+  { method: "GET",  path: "/connect",   source: "-",                who: "owner",  handler: connect,   ...page },
+];
+
+const gatewayMethods = ["GET", "POST", "DELETE"] as const;
+
+function healthz(): Response {
+  return Response.json({ status: "ok" }, { headers: { "cache-control": "no-store" } });
+}
+
+export interface App {
+  readonly fetch: (request: Request) => Response | Promise<Response>;
+  readonly h3: H3;
+}
+
+export function createApp(deps: Deps): App {
+  const { config } = deps;
+  const h3 = new H3({ silent: true });
+  const mount = (path: string, rows: readonly Route[]): void => {
+    h3.all(path, (event) => answer(event, rows, deps));
+  };
+  const enabled = routes.filter((route) => route.path !== "/register" || config.registration);
+  for (const [path, rows] of Map.groupBy(enabled, (route) => config.basePath + route.path))
+    mount(path, rows);
+  for (const server of config.servers) {
+    const handler: Handler = (request, _deps, call) => gateway(request, server, deps, call);
+    const rows = gatewayMethods.map((method): Route => ({
+      ...api,
+      method,
+      path: server.path,
+      source: "RFC 6750, MCP",
+      who: "bearer",
+      handler,
+    }));
+    mount(server.path, rows);
+    mount(`${server.path}/**`, rows);
+  }
+  // Well-known paths are ours alone: an upstream's answer there would steer discovery.
+  const documents = metadataDocuments(config);
+  const wellKnown: Handler = (_request, _deps, call) => {
+    const document = documents.get(call.path);
+    return document ? metadataResponse(document) : notFound();
+  };
+  mount("/.well-known/**", [
+    {
+      ...api,
+      method: "GET",
+      path: "/.well-known/**",
+      source: "RFC 8414 §3, RFC 9728 §3",
+      who: "anyone",
+      handler: wellKnown,
+    },
+  ]);
+  mount("/**", [
+    { ...api, method: "GET", path: "/**", source: "-", who: "anyone", handler: notFound },
+  ]);
+  return { fetch: (request) => h3.fetch(request), h3 };
+}
+
+function notFound(): Response {
+  return errorResponse(new OAuthError("invalid_request", "there is nothing here", { status: 404 }));
+}
+
+async function answer(event: H3Event, rows: readonly Route[], deps: Deps): Promise<Response> {
+  const { req } = event;
+  const { config } = deps;
+  const requestId = randomToken(9);
+  const native = req;
+  const call: Call = {
+    path: event.url.pathname,
+    address: clientAddress(req.ip, req.headers, config),
+    requestId,
+    keepOpen: () => native.runtime?.bun?.server?.timeout(native, 0),
+  };
+  const method = req.method === "HEAD" ? "GET" : req.method;
+  const row = rows.find((candidate) => candidate.method === method);
+  const shown = row ?? rows[0];
+  let response: Response;
+  try {
+    response = await route(event, rows, row, call, deps);
+  } catch (error) {
+    response = renderError(error, shown?.errors ?? "json", call, deps);
+  }
+  if (shown?.cors) addCors(response.headers);
+  response.headers.set("x-content-type-options", "nosniff");
+  response.headers.set("x-request-id", requestId);
+  if (config.https) response.headers.set("strict-transport-security", "max-age=31536000");
+  return req.method === "HEAD" ? new Response(null, response) : response;
+}
+
+async function route(
+  event: H3Event,
+  rows: readonly Route[],
+  row: Route | undefined,
+  call: Call,
+  deps: Deps,
+): Promise<Response> {
+  const { req } = event;
+  if (isAmbiguousPath(req.url)) {
+    throw new OAuthError("invalid_request", "the path can be read in more than one way");
+  }
+  // DNS rebinding: a foreign name that resolves to us gets nothing. Health checks come by bare address.
+  if (
+    call.path !== `${deps.config.basePath}/healthz` &&
+    !isOwnHost(req.headers.get("host"), deps.config)
+  ) {
+    throw new OAuthError("invalid_request", "this server does not answer to that Host", {
+      status: deps.config.loopback ? 403 : 421,
+      detail: `host ${req.headers.get("host")}`,
+    });
+  }
+  const methods = rows.map((candidate) => candidate.method);
+  if (req.method === "OPTIONS" && rows[0]?.cors) return preflight(req, methods);
+  if (!row) {
+    throw new OAuthError("invalid_request", `the method ${req.method} is not allowed here`, {
+      status: 405,
+      headers: { allow: methods.join(", ") },
+    });
+  }
+  // MCP 2026-07-28 "Security & Endpoint": an Origin that is present and not allowed is 403.
+  if (row.who === "bearer" && !isAllowedOrigin(req.headers.get("origin"), deps.config)) {
+    throw new OAuthError("access_denied", "this web origin may not call the MCP endpoint", {
+      detail: `origin ${req.headers.get("origin")}; allow it with --allowed-origins`,
+    });
+  }
+  if (row.body !== undefined) assertBodySize(event, row.body);
+  return row.handler(event.req, deps, call);
+}
+
+/** The only place where an error becomes an answer. */
+function renderError(thrown: unknown, form: Route["errors"], call: Call, deps: Deps): Response {
+  const error = asOAuthError(thrown);
+  if (error.status >= 500) {
+    const cause = thrown instanceof OAuthError ? (thrown.cause ?? thrown) : thrown;
+    deps.audit.record("server_error", {
+      request: call.requestId,
+      path: call.path,
+      error: error.detail ?? String(cause),
+      ...(!(thrown instanceof OAuthError) && cause instanceof Error && { stack: cause.stack }),
+    });
+  } else if (error.detail !== undefined) {
+    deps.audit.record("request_refused", {
+      request: call.requestId,
+      path: call.path,
+      code: error.code,
+      detail: error.detail,
+      address: call.address,
+    });
+  }
+  if (error.redirect) return redirectError(error, error.redirect, deps);
+  if (form === "json") return errorResponse(error);
+  return errorPage({ base: deps.config.basePath, error, requestId: call.requestId });
+}
+
+/** What h3 throws (body too large, malformed path) and what nobody expected, in our own words. */
+function asOAuthError(thrown: unknown): OAuthError {
+  if (thrown instanceof OAuthError) return thrown;
+  if (HTTPError.isError(thrown) && thrown.status < 500) {
+    const words: Record<number, string> = { 413: "the body is too large" };
+    return new OAuthError("invalid_request", words[thrown.status] ?? "the request is malformed", {
+      status: thrown.status,
+    });
+  }
+  const code: ErrorCode = "server_error";
+  return new OAuthError(code, "something went wrong in the server", { cause: thrown });
+}
+
+export interface Listener {
+  /** Refuses new connections, lets running requests end; `force` cuts what is open. */
+  close(force: boolean): Promise<void>;
+}
+
+/** Serves the app on one address. @throws when the port is taken */
+export function listen(app: App, hostname: string, port: number): Listener {
+  const server = serve(app.h3, {
+    hostname,
+    port,
+    silent: true,
+    // srvx's own shutdown takes seconds and does not end the process (cli/serve.ts does that).
+    gracefulShutdown: false,
+  });
+  return { close: async (force) => server.close(force) };
+}

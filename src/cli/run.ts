@@ -1,0 +1,135 @@
+// From the words of the command line to a command, and from errors to one line and an exit code.
+import { readConfig, unknownVariables } from "../config.ts";
+import { FatalError, reason } from "../errors.ts";
+import { settingRows } from "../settings.ts";
+import { nearest } from "../values.ts";
+import { version } from "../../package.json";
+import { type CommandLine, parseCommandLine } from "./command_line.ts";
+import {
+  listClients,
+  listGrants,
+  removeClient,
+  revokeAll,
+  revokeGrant,
+  setPassword,
+} from "./owner_verbs.ts";
+import { serve } from "./serve.ts";
+
+type Command = (line: CommandLine, words: readonly string[]) => Promise<number>;
+
+const withConfig =
+  (
+    command: (
+      config: ReturnType<typeof readConfig>,
+      words: readonly string[],
+      json: boolean,
+    ) => Promise<number>,
+  ): Command =>
+  (line, words) =>
+    command(readConfig(line.given, process.env), words, line.json);
+
+interface Entry {
+  /** Words that select the command; the first match wins. */
+  readonly words: readonly string[];
+  readonly parameters: string;
+  readonly help: string;
+  readonly command: Command;
+}
+
+// prettier-ignore
+const commands: readonly Entry[] = [
+  { words: ["serve"], parameters: "", help: "start the server (the default)", command: withConfig((config) => serve(config)) },
+  { words: ["dev"], parameters: "", help: "start with a temporary folder and a printed password, to try things out", command: dev },
+  { words: ["clients", "remove"], parameters: "<id>", help: "remove a client and end its logins", command: withConfig(removeClient) },
+  { words: ["clients"], parameters: "", help: "list registered clients", command: withConfig(listClients) },
+  { words: ["grants", "revoke"], parameters: "<id>", help: "end one login", command: withConfig(revokeGrant) },
+  { words: ["grants"], parameters: "", help: "list logins: which client, since when, from where", command: withConfig(listGrants) },
+  { words: ["revoke-all"], parameters: "", help: "end every login and browser session", command: withConfig(revokeAll) },
+  { words: ["password"], parameters: "", help: "set the owner's password; ends every login when there was one", command: withConfig(setPassword) },
+];
+
+/** Runs one command line and resolves to its exit code. */
+export async function run(argv: readonly string[]): Promise<number> {
+  try {
+    const line = parseCommandLine(argv);
+    if (line.version) return print(`postern ${version}`);
+    if (line.help || line.words[0] === "help") return print(helpText());
+    const words =
+      line.words.length === 0
+        ? ["serve"]
+        : line.words.filter((word, index) => !(word === "list" && index === 1));
+    const entry = commands.find(({ words: selectors }) =>
+      selectors.every((word, index) => words[index] === word),
+    );
+    if (!entry) throw unknownCommand(words[0] ?? "");
+    const rest = words.slice(entry.words.length);
+    const expected = entry.parameters === "" ? 0 : 1;
+    if (rest.length !== expected) {
+      throw new FatalError(
+        `postern ${entry.words.join(" ")} takes ${entry.parameters || "no more words"}`,
+        {
+          exitCode: 2,
+          hint: "see postern --help",
+        },
+      );
+    }
+    for (const name of unknownVariables(process.env)) {
+      process.stderr.write(`postern: warning: the variable ${name} is not a setting\n`);
+    }
+    return await entry.command(line, rest);
+  } catch (error) {
+    const known = error instanceof FatalError;
+    process.stderr.write(`postern: error: ${reason(error)}\n`);
+    if (known && error.hint !== undefined) process.stderr.write(`hint: ${error.hint}\n`);
+    if (!known && error instanceof Error) process.stderr.write(`${error.stack ?? ""}\n`);
+    return known ? error.exitCode : 1;
+  }
+}
+
+async function dev(line: CommandLine): Promise<number> {
+  const { dev: start } = await import("./dev.ts");
+  return start(line.given);
+}
+
+function unknownCommand(word: string): FatalError {
+  const near = nearest(
+    word,
+    commands.flatMap(({ words }) => words.slice(0, 1)),
+  );
+  return new FatalError(`unknown command ${word}`, {
+    exitCode: 2,
+    hint: near ? `did you mean postern ${near}?` : "see postern --help",
+  });
+}
+
+function print(text: string): number {
+  process.stdout.write(`${text}\n`);
+  return 0;
+}
+
+/** Text of --help; every setting comes from the one table. */
+export function helpText(): string {
+  const width = 34;
+  const row = (left: string, right: string): string =>
+    left.length >= width
+      ? `  ${left}\n${" ".repeat(width + 2)}${right}`
+      : `  ${left.padEnd(width)}${right}`;
+  return [
+    "Postern puts OAuth 2.1 in front of a personal MCP server.",
+    "",
+    "usage: postern [command] [settings]",
+    "",
+    "commands",
+    ...commands.map(({ words, parameters, help }) =>
+      row(`${words.join(" ")} ${parameters}`.trim(), help),
+    ),
+    "",
+    "settings (flag, else variable, else data/config.json, else default)",
+    ...settingRows().map(({ flag, variable, fallback, help }) =>
+      row(flag, `${help}${fallback ? ` [${fallback}]` : ""} (${variable})`),
+    ),
+    "",
+    "  --json                            lists as JSON",
+    "  --version, --help",
+  ].join("\n");
+}

@@ -1,0 +1,36 @@
+// What the terminal shows: the start, and one line an event.
+import type { AuditEvent } from "../audit.ts";
+import type { Config } from "../config.ts";
+import { version } from "../../package.json";
+
+export interface Terminal {
+  log(text: string): void;
+  warn(text: string): void;
+}
+
+/** @param setup the setup link, while there is no owner */
+export function startBanner(config: Config, isNew: boolean, setup: string | undefined): string {
+  const rows: [string, string][] = config.servers.flatMap((server): [string, string][] => [
+    ["Paste into your client", server.resource],
+    ["Guards", server.upstream ?? "the built-in MCP server (tool whoami)"],
+  ]);
+  if (setup !== undefined) rows.push(["First choose a password", setup]);
+  rows.push(["Data folder", config.data + (isNew ? " (new)" : "")]);
+  return [
+    `postern ${version}`,
+    "",
+    ...rows.map(([name, value]) => `  ${name.padEnd(24)}${value}`),
+    "",
+  ].join("\n");
+}
+
+/** "10:31:07 login address=127.0.0.1" */
+export function eventLine({ at, event, ...fields }: AuditEvent): string {
+  const shown = Object.entries(fields)
+    .filter(([, value]) => value !== undefined)
+    .map(
+      ([key, value]) =>
+        `${key}=${typeof value === "string" && /[\s"]/.test(value) ? JSON.stringify(value) : value}`,
+    );
+  return [at.slice(11, 19), event.replaceAll("_", " "), ...shown].join(" ");
+}

@@ -1,0 +1,64 @@
+// Forms given to browsers: a hidden field that carries what the form is about, bound to the browser that got it, and the
+// check that a POST came from our own page. The server keeps nothing for a form that nobody has sent yet.
+import type { Deps } from "../deps.ts";
+import { OAuthError } from "../errors.ts";
+import { equal, hmac, seconds } from "../primitives.ts";
+
+/** Seconds that a form stays usable. */
+export const FORM_TTL = 600;
+
+/** What a sealed field is for: one kind of form never passes for another. */
+export type Purpose = "login" | "consent" | "setup" | "logout";
+
+const mac = (deps: Deps, purpose: Purpose, binding: string, body: string): string =>
+  hmac(deps.formKey, `postern form 1\0${purpose}\0${binding}\0${body}`);
+
+/** `content` for a hidden field: readable, but not changeable, not usable in another browser, form or later. */
+export function seal(deps: Deps, purpose: Purpose, binding: string, content: string): string {
+  const expiresAt = seconds(deps.now()) + FORM_TTL;
+  const body = `${Buffer.from(content).toString("base64url")}.${expiresAt}`;
+  return `${body}.${mac(deps, purpose, binding, body)}`;
+}
+
+/** The content of a sealed field; undefined when it is not ours, not for this form or browser, or too old. */
+export function unseal(
+  deps: Deps,
+  purpose: Purpose,
+  binding: string,
+  field: string | undefined,
+): string | undefined {
+  const match = /^([A-Za-z0-9_-]*)\.(\d{1,12})\.([A-Za-z0-9_-]{43})$/.exec(field ?? "");
+  const [, content, expiresAt, tag] = match ?? [];
+  if (content === undefined || expiresAt === undefined || tag === undefined) return undefined;
+  if (!equal(tag, mac(deps, purpose, binding, `${content}.${expiresAt}`))) return undefined;
+  if (Number(expiresAt) <= seconds(deps.now())) return undefined;
+  return Buffer.from(content, "base64url").toString("utf8");
+}
+
+/**
+ * Refuses a form POST that another site caused. Sec-Fetch-Site cannot be set by scripts; browsers without it send the
+ * Origin of the page, which is one of ours.
+ * @throws {OAuthError} access_denied 403
+ */
+export function requireOwnPage(request: Request, deps: Deps): void {
+  const site = request.headers.get("sec-fetch-site");
+  const origin = request.headers.get("origin");
+  const own = origin !== null && isOwnOrigin(origin, deps);
+  if (site === null ? own : site === "same-origin" && (own || origin === null)) return;
+  throw new OAuthError("access_denied", "this form was not sent from a page of this server", {
+    detail: `sec-fetch-site ${site ?? "absent"}, origin ${origin ?? "absent"}`,
+    advice: "Open the page again and send the form from there.",
+  });
+}
+
+/** Our public origin and, for a loopback public URL, the other names of loopback on the same port. */
+export function isOwnOrigin(origin: string, deps: Deps): boolean {
+  const { config } = deps;
+  if (origin === config.origin) return true;
+  if (!config.loopback) return false;
+  const { protocol, port } = new URL(config.origin);
+  const suffix = port === "" ? "" : `:${port}`;
+  return ["localhost", "127.0.0.1", "[::1]"].some(
+    (host) => origin === `${protocol}//${host}${suffix}`,
+  );
+}

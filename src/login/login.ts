@@ -1,0 +1,115 @@
+// The owner's login and logout. The login form carries the authorization request that waits behind it, sealed and bound
+// to this browser; there is no "next" parameter anywhere.
+import type { Call, Deps } from "../deps.ts";
+import { OAuthError } from "../errors.ts";
+import { throttleKey } from "../limits.ts";
+import { readForm } from "../form.ts";
+import { loginPage, setupNeededPage } from "../web/pages.ts";
+import { messagePage } from "../web/error_page.ts";
+import { requireOwnPage, seal, unseal } from "./forms.ts";
+import { verifyOwner } from "./owner.ts";
+import { browserBinding, endSession, findSession, startSession } from "./session.ts";
+
+/** Milliseconds that every failed login waits while there are very many of them in all. */
+const SLOWED = 1000;
+
+interface LoginForm {
+  /** Sealed: the query of the waiting authorization request, or "" for none. */
+  readonly request: string;
+  /** Whether an authorization request waits behind the login, and of which client. */
+  readonly forClient: boolean;
+  readonly clientName?: string | undefined;
+  /** Set-Cookie, when the browser has no binding yet. */
+  readonly cookie?: string | undefined;
+  readonly problem?: string;
+  /** Seconds. */
+  readonly wait?: number;
+}
+
+export function showLogin(form: LoginForm, deps: Deps): Response {
+  const { request, cookie, ...shown } = form;
+  const response = loginPage({ base: deps.config.basePath, hidden: { request }, ...shown });
+  if (cookie !== undefined) response.headers.append("set-cookie", cookie);
+  return response;
+}
+
+/** GET /login */
+export async function logInPage(request: Request, deps: Deps): Promise<Response> {
+  if (!(await deps.store.owner.get("owner")))
+    return setupNeededPage({ base: deps.config.basePath });
+  if (await findSession(request, deps)) return seeOther("/connect", deps);
+  const { binding, cookie } = browserBinding(request, deps);
+  return showLogin({ request: seal(deps, "login", binding, ""), forClient: false, cookie }, deps);
+}
+
+/** POST /login */
+export async function logIn(request: Request, deps: Deps, call: Call): Promise<Response> {
+  requireOwnPage(request, deps);
+  const form = await readForm(request);
+  const { binding } = browserBinding(request, deps);
+  const field = form.get("request");
+  const query = unseal(deps, "login", binding, field);
+  if (field === undefined || query === undefined) {
+    throw new OAuthError(
+      "access_denied",
+      "This login page is too old, or was opened in another browser.",
+      {
+        advice: "Go back to your client and connect again, or open the login page anew.",
+      },
+    );
+  }
+  // Two tabs: the second login finds the session of the first.
+  const path: `/${string}` = query === "" ? "/connect" : `/authorize?${query}`;
+  if (await findSession(request, deps)) return seeOther(path, deps);
+  const shown = { request: field, forClient: query !== "" };
+  const prefix = throttleKey(call.address);
+  const wait = deps.limits.login.wait(prefix);
+  if (wait > 0) return showLogin({ ...shown, wait }, deps);
+  // Counted before the hash runs: of many tries at once, only so many are looked at.
+  deps.limits.login.count(prefix);
+  const owner = await verifyOwner(form.get("password") ?? "", deps);
+  if (!owner) {
+    const slowed = deps.limits.loginTotal.wait("all") > 0;
+    deps.limits.loginTotal.count("all");
+    deps.audit.record("login_failed", { address: call.address });
+    if (slowed) await Bun.sleep(SLOWED);
+    return showLogin({ ...shown, problem: "That is not the password. Try again." }, deps);
+  }
+  deps.limits.login.forgive(prefix);
+  const session = await startSession(owner.epoch, deps);
+  deps.audit.record("login", { address: call.address });
+  const response = seeOther(path, deps);
+  response.headers.append("set-cookie", session.cookie);
+  return response;
+}
+
+/** POST /logout */
+export async function logOut(request: Request, deps: Deps, call: Call): Promise<Response> {
+  requireOwnPage(request, deps);
+  const session = await findSession(request, deps);
+  const form = await readForm(request);
+  if (session && unseal(deps, "logout", session.id, form.get("request")) === undefined) {
+    throw new OAuthError("access_denied", "This page is too old.", {
+      advice: "Open the page again and sign out there.",
+    });
+  }
+  const response = messagePage({
+    base: deps.config.basePath,
+    title: "Signed out",
+    lines: ["Clients that you let in stay connected."],
+    next: { path: "/login", text: "Sign in" },
+  });
+  if (session) {
+    response.headers.append("set-cookie", await endSession(session.id, deps));
+    deps.audit.record("logout", { address: call.address });
+  }
+  return response;
+}
+
+/** OAuth 2.1 §7.5.2: 303 after a POST with credentials, never 307. Only ever to a path of ours. */
+export function seeOther(path: `/${string}`, deps: Deps): Response {
+  return new Response(null, {
+    status: 303,
+    headers: { location: deps.config.basePath + path, "cache-control": "no-store" },
+  });
+}

@@ -1,0 +1,57 @@
+// Client identifiers: making, finding, and making room for new ones. Registration itself is register.ts.
+import type { Deps } from "../deps.ts";
+import { equal, hmac, randomToken, seconds } from "../primitives.ts";
+import { type Client, type Folder, clientExpiresAt } from "../store/records.ts";
+import type { Draft } from "../store/table.ts";
+
+export interface FoundClient {
+  readonly id: string;
+  readonly client: Client;
+}
+
+/** Registrations that nobody has let in yet: at most so many, the oldest make room. */
+export const UNUSED_CLIENTS = 500;
+
+/** What the folder knows of itself; made in the first commit that needs it, so that a full disk stops no start. */
+export function ensureFolder(draft: Draft, issuer: string): Folder {
+  const known = draft.get("folder", "self");
+  if (known?.issuer === issuer) return known;
+  const folder: Folder = { client_id_key: known?.client_id_key ?? randomToken(), issuer };
+  draft.put("folder", "self", folder);
+  return folder;
+}
+
+/** A new client_id: 16 random bytes and their MAC under the folder's key, 65 characters of base64url. */
+export function newClientId(folderKey: string): string {
+  const random = randomToken(16);
+  return random + hmac(folderKey, `postern client 1\0${random}`);
+}
+
+/** Whether a folder with this key issued the id, be it known here or not. */
+export function isOwnClientId(id: string, folderKey: string): boolean {
+  if (!/^[A-Za-z0-9_-]{65}$/.test(id)) return false;
+  return equal(id.slice(22), hmac(folderKey, `postern client 1\0${id.slice(0, 22)}`));
+}
+
+/** The client of an id; undefined when it was never registered or was never used and expired. */
+export async function findClient(id: string, deps: Deps): Promise<FoundClient | undefined> {
+  const client = await deps.store.clients.get(id);
+  if (!client) return undefined;
+  const neverUsed = client.first_grant_at === undefined;
+  const expiresAt = neverUsed ? clientExpiresAt(client, false) : undefined;
+  return expiresAt !== undefined && expiresAt <= seconds(deps.now()) ? undefined : { id, client };
+}
+
+/** Drops the oldest never-used registrations until there is room for one more. */
+export function makeRoomForClient(draft: Draft): void {
+  const unused: [id: string, issuedAt: number][] = [];
+  for (const [id, client] of draft.list("clients")) {
+    if (client.source === "dcr" && client.first_grant_at === undefined) {
+      unused.push([id, client.client_id_issued_at]);
+    }
+  }
+  if (unused.length < UNUSED_CLIENTS) return;
+  unused.sort((a, b) => a[1] - b[1]);
+  for (const [id] of unused.slice(0, unused.length - UNUSED_CLIENTS + 1))
+    draft.delete("clients", id);
+}

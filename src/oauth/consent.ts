@@ -1,0 +1,109 @@
+// The owner's answer to an authorization request: a code, or access_denied. The request is read and checked anew from
+// the sealed form; nothing that the browser could change decides anything.
+import type { Call, Deps } from "../deps.ts";
+import { OAuthError } from "../errors.ts";
+import { requireOwnPage, unseal } from "../login/forms.ts";
+import { type FoundSession, findSession } from "../login/session.ts";
+import { seconds, sha256 } from "../primitives.ts";
+import type { Answered, Code } from "../store/records.ts";
+import {
+  type AuthorizationRequest,
+  findTarget,
+  readAuthorizationRequest,
+  redirectLocation,
+  sendBack,
+} from "./authorize.ts";
+import { readForm } from "../form.ts";
+import { newCode } from "./tokens.ts";
+
+/** Seconds (RFC 6749 §4.1.2 allows ten minutes at most). */
+const CODE_TTL = 60;
+const ANSWERED_KEPT = 64;
+
+/** POST /consent */
+export async function consent(request: Request, deps: Deps, call: Call): Promise<Response> {
+  requireOwnPage(request, deps);
+  const form = await readForm(request);
+  const session = await findSession(request, deps);
+  const content = session && unseal(deps, "consent", session.id, form.get("request"));
+  if (!session || content === undefined) {
+    throw new OAuthError("access_denied", "this page is too old to be answered", {
+      advice: "Go back to the client and connect again. Nothing was allowed.",
+    });
+  }
+  const { query, nonce }: { query: string; nonce: string } = JSON.parse(content);
+  const target = await findTarget(query, deps);
+  const asked = readAuthorizationRequest(query, target, deps);
+  const allowed = form.get("decision") === "allow";
+  const answered = await settle(asked, allowed, nonce, session, deps);
+  deps.audit.record(allowed ? "consent_granted" : "consent_denied", {
+    client: asked.client.id,
+    name: asked.client.client.client_name,
+    redirect_uri: asked.redirectUri,
+    scope: asked.scope,
+    address: call.address,
+  });
+  const clientName = asked.client.client.client_name;
+  return sendBack({ location: answered.location, clientName }, deps);
+}
+
+/**
+ * Decides once: the same form sent again leads to the same place while the code waits, and nowhere after that.
+ * @throws {OAuthError} access_denied when the form was answered before
+ */
+async function settle(
+  asked: AuthorizationRequest,
+  allowed: boolean,
+  nonce: string,
+  session: FoundSession,
+  deps: Deps,
+): Promise<Answered> {
+  const code = newCode();
+  const to = { uri: asked.redirectUri, state: asked.state };
+  const fresh: Answered = allowed
+    ? { location: redirectLocation(to, { code }, deps), code: sha256(code) }
+    : {
+        location: redirectLocation(
+          to,
+          { error: "access_denied", error_description: "the owner declined" },
+          deps,
+        ),
+      };
+  if (fresh.code !== undefined)
+    await deps.store.codes.put(fresh.code, newCodeRecord(asked, session, deps));
+  let earlier: Answered | undefined;
+  await deps.store.sessions.update(session.id, (current) => {
+    if (!current) return undefined;
+    earlier = current.answered.get(nonce);
+    if (earlier) return current;
+    const kept = [...current.answered].slice(1 - ANSWERED_KEPT);
+    return { ...current, answered: new Map([...kept, [nonce, fresh]]) };
+  });
+  if (!earlier) return fresh;
+  if (fresh.code !== undefined) await deps.store.codes.delete(fresh.code);
+  if (earlier.code === undefined || (await isWaiting(earlier.code, deps))) return earlier;
+  throw new OAuthError("access_denied", "this page was answered before", {
+    advice:
+      "The client has its answer; you can close this window. To connect again, start in the client.",
+  });
+}
+
+function newCodeRecord(asked: AuthorizationRequest, { session }: FoundSession, deps: Deps): Code {
+  const { client_name: name } = asked.client.client;
+  return {
+    client_id: asked.client.id,
+    ...(name !== undefined && { client_name: name }),
+    redirect_uri: asked.redirectUri,
+    code_challenge: asked.codeChallenge,
+    scope: asked.scope,
+    resource: asked.server.resource,
+    subject: session.subject,
+    epoch: session.epoch,
+    expires_at: seconds(deps.now()) + CODE_TTL,
+  };
+}
+
+async function isWaiting(codeId: string, deps: Deps): Promise<boolean> {
+  const code = await deps.store.codes.get(codeId);
+  return code !== undefined && code.family === undefined;
+}

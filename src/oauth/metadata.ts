@@ -1,0 +1,82 @@
+// RFC 8414 authorization server metadata and RFC 9728 protected resource metadata: what is advertised, and the one list
+// of capabilities that registration and the token endpoint enforce. Every document is encoded once.
+import type { Config, Server } from "../config.ts";
+
+export const grantTypes = ["authorization_code", "refresh_token"] as const;
+export type GrantType = (typeof grantTypes)[number];
+export const responseTypes = ["code"] as const;
+export const clientAuthMethods = ["none", "client_secret_basic", "client_secret_post"] as const;
+export type ClientAuthMethod = (typeof clientAuthMethods)[number];
+
+const WELL_KNOWN_SERVER = "/.well-known/oauth-authorization-server";
+const WELL_KNOWN_RESOURCE = "/.well-known/oauth-protected-resource";
+
+function serverMetadata(config: Config): Record<string, unknown> {
+  const { issuer } = config;
+  return {
+    issuer,
+    authorization_endpoint: `${issuer}/authorize`,
+    token_endpoint: `${issuer}/token`,
+    ...(config.registration && { registration_endpoint: `${issuer}/register` }),
+    revocation_endpoint: `${issuer}/revoke`,
+    response_types_supported: responseTypes,
+    response_modes_supported: ["query"],
+    grant_types_supported: grantTypes,
+    token_endpoint_auth_methods_supported: clientAuthMethods,
+    revocation_endpoint_auth_methods_supported: clientAuthMethods,
+    // RFC 7636, MCP 2025-11-25: clients refuse a server that does not list it.
+    code_challenge_methods_supported: ["S256"],
+    // RFC 9207 §3
+    authorization_response_iss_parameter_supported: true,
+    scopes_supported: config.scopes,
+    protected_resources: config.servers.map((server) => server.resource),
+  };
+}
+
+function resourceMetadata(
+  config: Config,
+  server: Server,
+  resource: string,
+): Record<string, unknown> {
+  return {
+    resource,
+    authorization_servers: [config.issuer],
+    scopes_supported: server.scopes,
+    bearer_methods_supported: ["header"],
+    resource_name: server.name,
+  };
+}
+
+/** The URL of a server's metadata, for the `resource_metadata` of a challenge (RFC 9728 §5.1). */
+export const resourceMetadataUrl = (config: Config, server: Server): string =>
+  config.origin + WELL_KNOWN_RESOURCE + server.path;
+
+/**
+ * All documents by path: the issuer's metadata at its path-inserted and its root form; each server's at its path form,
+ * which echoes the probed spelling (clients compare it with the URL that was typed), and the first one's at the root.
+ */
+export function metadataDocuments(config: Config): Map<string, Uint8Array<ArrayBuffer>> {
+  const encode = (content: Record<string, unknown>): Uint8Array<ArrayBuffer> =>
+    new TextEncoder().encode(JSON.stringify(content));
+  const documents = new Map<string, Uint8Array<ArrayBuffer>>();
+  const asServer = encode(serverMetadata(config));
+  documents.set(WELL_KNOWN_SERVER + config.basePath, asServer);
+  documents.set(WELL_KNOWN_SERVER, asServer);
+  for (const server of config.servers) {
+    for (const spelling of ["", "/"]) {
+      documents.set(
+        WELL_KNOWN_RESOURCE + server.path + spelling,
+        encode(resourceMetadata(config, server, server.resource + spelling)),
+      );
+    }
+  }
+  const [first] = config.servers;
+  documents.set(WELL_KNOWN_RESOURCE, encode(resourceMetadata(config, first, first.resource)));
+  return documents;
+}
+
+export function metadataResponse(document: Uint8Array<ArrayBuffer>): Response {
+  return new Response(document, {
+    headers: { "content-type": "application/json", "cache-control": "public, max-age=300" },
+  });
+}

@@ -1,0 +1,213 @@
+// RFC 6749 §6, OAuth 2.1 §4.3: the refresh_token grant. Refresh tokens carry a generation; this file is the table that
+// says what each generation gets: the next token, the same answer again, a step forward, or the end of the family.
+import type { Call, Deps } from "../deps.ts";
+import { OAuthError } from "../errors.ts";
+import { networkOf } from "../limits.ts";
+import { seconds } from "../primitives.ts";
+import type { Grant } from "../store/records.ts";
+import type { Draft } from "../store/table.ts";
+import type { FoundClient } from "./clients.ts";
+import type { Parameters } from "../form.ts";
+import { type TokenResponse, accessExpiry, endGrant, withAccessEntry } from "./grants.ts";
+import { findServer, narrowScopes, scopeList, serverOf } from "./rules.ts";
+import {
+  type RefreshToken,
+  accessToken,
+  isGenuine,
+  parseRefreshToken,
+  refreshToken,
+} from "./tokens.ts";
+
+/** One refresh request, read once. */
+interface Asked {
+  readonly token: RefreshToken;
+  readonly clientId: string;
+  readonly scope: string | undefined;
+  readonly resources: readonly string[];
+  readonly network: string;
+  readonly now: number;
+}
+
+type Outcome =
+  | { readonly kind: "rotated" | "forward"; readonly response: TokenResponse }
+  | { readonly kind: "replayed"; readonly response: TokenResponse; readonly late: boolean }
+  | { readonly kind: "refused"; readonly error: OAuthError }
+  | { readonly kind: "reused" };
+
+/** @throws {OAuthError} invalid_grant, invalid_scope, invalid_target, or temporarily_unavailable with nothing rotated */
+export async function refresh(
+  form: Parameters,
+  client: FoundClient,
+  deps: Deps,
+  call: Call,
+): Promise<TokenResponse> {
+  const token = parseRefreshToken(form.require("refresh_token"));
+  if (!token) throw dead("malformed refresh token");
+  const asked: Asked = {
+    token,
+    clientId: client.id,
+    scope: form.get("scope"),
+    resources: form.all("resource"),
+    network: networkOf(call.address),
+    now: seconds(deps.now()),
+  };
+  const outcome = await deps.store.update((draft) => decide(asked, draft, deps));
+  const about = { client: client.id, family: token.family, address: call.address };
+  switch (outcome.kind) {
+    case "refused":
+      throw outcome.error;
+    case "reused":
+      await endReused(asked, deps);
+      deps.audit.record("refresh_reused", { ...about, generation: token.generation });
+      throw dead("a superseded refresh token came back; the grant is revoked");
+    case "replayed":
+      if (outcome.late)
+        deps.audit.record("refresh_replayed", { ...about, generation: token.generation });
+      return outcome.response;
+    case "forward":
+      deps.audit.record("refresh_moved_forward", { ...about, generation: token.generation });
+      return outcome.response;
+    case "rotated":
+      deps.audit.record("grant_refreshed", { ...about, generation: token.generation + 1 });
+      return outcome.response;
+  }
+}
+
+// RFC 6749 §5.2: whatever is wrong with the token, one answer; the reason goes to the audit trail.
+const dead = (detail: string): OAuthError =>
+  new OAuthError("invalid_grant", "the refresh token is not valid, log in again", { detail });
+
+const refused = (error: OAuthError): Outcome => ({ kind: "refused", error });
+
+function decide(asked: Asked, draft: Draft, deps: Deps): Outcome {
+  const { token, now } = asked;
+  const grant = draft.get("refresh_tokens", token.family);
+  if (!grant) return refused(dead("unknown family"));
+  if (!isGenuine(token, grant)) return refused(dead("wrong secret or tag"));
+  // RFC 6749 §10.4: bound to the client. A public client's id is no secret, so the family of the other one stays.
+  if (grant.client_id !== asked.clientId) return refused(dead("refresh token of another client"));
+  if (grant.expires_at <= now) return refused(dead("the grant is past its absolute end"));
+
+  const presented = token.generation;
+  const current = grant.generation;
+  const idle = grant.last_used_at + deps.config.refreshIdleTtl <= now;
+  if (presented > current) return rotate(asked, grant, presented, draft, deps, "forward");
+  if (presented === current) {
+    return idle
+      ? refused(dead("idle for too long"))
+      : rotate(asked, grant, current, draft, deps, "rotated");
+  }
+  if (presented !== current - 1 || !mayReplay(asked, grant, deps)) return { kind: "reused" };
+  if (idle) return refused(dead("idle for too long"));
+  // RFC 7009 §2.1: a revoked access token is not handed out again; the retry gets the next generation instead.
+  if ((grant.revoked_generation ?? 0) >= current)
+    return rotate(asked, grant, current, draft, deps, "rotated");
+  return replay(asked, grant, draft, deps);
+}
+
+/** A parallel refresh, a retry, a lost answer, or a sibling process of the same machine. */
+function mayReplay(asked: Asked, grant: Grant, deps: Deps): boolean {
+  const age = asked.now - grant.rotated_at;
+  if (age <= deps.config.refreshGrace) return true;
+  if (grant.used_generation < grant.generation) return true;
+  return age <= deps.config.siblingGrace && asked.network === grant.rotated_from;
+}
+
+/** The scope of the answer, or why the request cannot have one. Checked before anything changes. */
+function answerScope(asked: Asked, grant: Grant, deps: Deps): string | OAuthError {
+  const server = serverOf(deps.config, grant.resource);
+  if (!server) {
+    return new OAuthError("invalid_target", "the resource of this grant is not served at present", {
+      detail: `grant for ${grant.resource}`,
+    });
+  }
+  // RFC 8707 §2.2: one family, one resource.
+  if (asked.resources.length > 0 && findServer(deps.config, asked.resources) !== server) {
+    return new OAuthError("invalid_target", "the refresh token is for another resource");
+  }
+  const granted = scopeList(grant.scope).filter((scope) => server.scopes.includes(scope));
+  const scopes = narrowScopes(asked.scope, granted);
+  // RFC 6749 §6: the scope must not include any scope not originally granted.
+  if (!scopes || scopes.length === 0) {
+    return new OAuthError("invalid_scope", "the scope is wider than what was granted");
+  }
+  return scopes.join(" ");
+}
+
+function rotate(
+  asked: Asked,
+  grant: Grant,
+  from: number,
+  draft: Draft,
+  deps: Deps,
+  kind: "rotated" | "forward",
+): Outcome {
+  const scope = answerScope(asked, grant, deps);
+  if (scope instanceof OAuthError) return refused(scope);
+  const { token, now } = asked;
+  const generation = from + 1;
+  const access = accessToken(token.family, token.secret, {
+    generation,
+    scope,
+    expires_at: accessExpiry(deps, grant.expires_at, now),
+  });
+  draft.put("refresh_tokens", token.family, {
+    ...grant,
+    generation,
+    used_generation: from,
+    rotated_at: now,
+    rotated_from: asked.network,
+    last_used_at: now,
+    access: withAccessEntry(grant.access, access.entry, now),
+  });
+  return { kind, response: answer(asked, grant, generation, access, now) };
+}
+
+/** Token g again, the same bytes, and the access token of g; nothing rotates and no window moves. */
+function replay(asked: Asked, grant: Grant, draft: Draft, deps: Deps): Outcome {
+  const scope = answerScope(asked, grant, deps);
+  if (scope instanceof OAuthError) return refused(scope);
+  const { token, now } = asked;
+  const { generation } = grant;
+  const known = grant.access.find(
+    (entry) => entry.generation === generation && entry.scope === scope,
+  );
+  const live = known !== undefined && known.expires_at > now;
+  const access = accessToken(token.family, token.secret, {
+    generation,
+    scope,
+    expires_at: live ? known.expires_at : accessExpiry(deps, grant.expires_at, now),
+  });
+  if (!live) {
+    draft.put("refresh_tokens", token.family, {
+      ...grant,
+      access: withAccessEntry(grant.access, access.entry, now),
+    });
+  }
+  return {
+    kind: "replayed",
+    late: now - grant.rotated_at > deps.config.refreshGrace,
+    response: answer(asked, grant, generation, access, now),
+  };
+}
+
+function answer(
+  asked: Asked,
+  grant: Grant,
+  generation: number,
+  access: ReturnType<typeof accessToken>,
+  now: number,
+): TokenResponse {
+  return {
+    access_token: access.text,
+    token_type: "Bearer",
+    expires_in: access.entry.expires_at - now,
+    refresh_token: refreshToken(grant, asked.token.family, generation, asked.token.secret),
+    scope: access.entry.scope,
+  };
+}
+
+// OAuth 2.1 §4.3.1, RFC 9700 §4.14.2: a superseded token that comes back ends the family with its access tokens.
+async function endReused(asked: Asked, deps: Deps): Promise<void> {
+  await deps.store.revoke((draft) => endGrant(draft, asked.token.family, asked.now));
+}

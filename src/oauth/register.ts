@@ -1,0 +1,147 @@
+// RFC 7591 dynamic client registration: tolerant of what clients send, strict about where codes may go.
+import type { Call, Deps } from "../deps.ts";
+import { OAuthError } from "../errors.ts";
+import { throttleKey } from "../limits.ts";
+import { seconds, sha256 } from "../primitives.ts";
+import type { Client } from "../store/records.ts";
+import { ensureFolder, makeRoomForClient, newClientId } from "./clients.ts";
+import { readJsonObject } from "../form.ts";
+import { type ClientAuthMethod, clientAuthMethods, grantTypes, responseTypes } from "./metadata.ts";
+import { checkRedirectUri, grantableScopes } from "./rules.ts";
+import { newClientSecret } from "./tokens.ts";
+
+const REDIRECT_URIS = 20;
+
+/** POST /register */
+export async function register(request: Request, deps: Deps, call: Call): Promise<Response> {
+  const prefix = throttleKey(call.address);
+  const wait = deps.limits.register.wait(prefix);
+  if (wait > 0) {
+    throw new OAuthError("temporarily_unavailable", "too many registrations, try again later", {
+      status: 429,
+      headers: { "retry-after": String(wait) },
+    });
+  }
+  const asked = await readJsonObject(request, "invalid_client_metadata");
+  const client = readMetadata(asked, deps);
+  const secret = client.token_endpoint_auth_method === "none" ? undefined : newClientSecret();
+  const record: Client = {
+    ...client,
+    ...(secret !== undefined && { secret_hash: sha256(secret) }),
+  };
+  deps.limits.register.count(prefix);
+  // RFC 7591 §3.2.1; on disk before the 201, since an id that is lost cannot be told to the client later.
+  const id = await deps.store.update((draft) => {
+    const clientId = newClientId(ensureFolder(draft, deps.config.issuer).client_id_key);
+    makeRoomForClient(draft);
+    draft.put("clients", clientId, record);
+    return clientId;
+  });
+  deps.audit.record("client_registered", {
+    client: id,
+    name: record.client_name,
+    redirect_uri: record.redirect_uris[0],
+    address: call.address,
+  });
+  return Response.json(registered(id, record, secret), {
+    status: 201,
+    headers: { "cache-control": "no-store", pragma: "no-cache" },
+  });
+}
+
+/** RFC 7591 §3.2.1: all metadata as registered, with what was narrowed; a secret never expires. */
+function registered(
+  id: string,
+  client: Client,
+  secret: string | undefined,
+): Record<string, unknown> {
+  const { secret_hash: _hash, secret_optional: _optional, source: _source, ...metadata } = client;
+  return {
+    client_id: id,
+    ...(secret !== undefined && { client_secret: secret, client_secret_expires_at: 0 }),
+    ...metadata,
+  };
+}
+
+/** RFC 7591 §2: known members are checked, unknown ones ignored. */
+function readMetadata(asked: Record<string, unknown>, deps: Deps): Client {
+  const method = readAuthMethod(asked["token_endpoint_auth_method"]);
+  const name = optionalText(asked, "client_name")?.trim();
+  const uri = optionalText(asked, "client_uri");
+  const webUri = uri !== undefined && /^https?:$/.test(URL.parse(uri)?.protocol ?? "");
+  // A scope that we do not offer is dropped; none left means all, as if none was asked for.
+  const scopes = grantableScopes(optionalText(asked, "scope"), deps.config.scopes);
+  return {
+    ...(name && { client_name: name.slice(0, 200) }),
+    redirect_uris: readRedirectUris(asked["redirect_uris"]),
+    grant_types: readGrantTypes(asked),
+    response_types: [...responseTypes],
+    token_endpoint_auth_method: method ?? "client_secret_basic",
+    // RFC 7591 §2 makes client_secret_basic the default; a client that never asked and keeps no secret still gets in.
+    ...(method === undefined && { secret_optional: true }),
+    scope: (scopes ?? deps.config.scopes).join(" "),
+    ...(webUri && { client_uri: uri }),
+    client_id_issued_at: seconds(deps.now()),
+    source: "dcr",
+  };
+}
+
+function readRedirectUris(value: unknown): string[] {
+  const refuse = (message: string): never => {
+    throw new OAuthError("invalid_redirect_uri", message);
+  };
+  if (!Array.isArray(value) || value.length === 0) {
+    return refuse("redirect_uris must be an array with at least one URI");
+  }
+  if (value.length > REDIRECT_URIS)
+    return refuse(`redirect_uris has more than ${REDIRECT_URIS} URIs`);
+  return value.map((uri: unknown, index) => {
+    if (typeof uri !== "string") return refuse(`redirect_uris[${index}] is not a string`);
+    const checked = checkRedirectUri(uri);
+    return checked.ok ? uri : refuse(`redirect_uris[${index}] ${checked.problem}`);
+  });
+}
+
+/** RFC 7591 §2: what we do not support is left out; a client without a usable grant is refused. */
+function readGrantTypes(asked: Record<string, unknown>): string[] {
+  const responses = optionalTexts(asked, "response_types");
+  if (responses && !responses.includes("code")) {
+    throw new OAuthError("invalid_client_metadata", "response_types must include code");
+  }
+  // A client that says nothing gets refresh tokens too; one that lists its grants gets those.
+  const wanted = optionalTexts(asked, "grant_types") ?? grantTypes;
+  const usable = grantTypes.filter((type) => wanted.includes(type));
+  if (!usable.includes("authorization_code")) {
+    throw new OAuthError("invalid_client_metadata", "grant_types must include authorization_code");
+  }
+  return usable;
+}
+
+function readAuthMethod(value: unknown): ClientAuthMethod | undefined {
+  if (value === undefined || value === null || value === "") return undefined;
+  const method = clientAuthMethods.find((known) => known === value);
+  if (method) return method;
+  throw new OAuthError(
+    "invalid_client_metadata",
+    `token_endpoint_auth_method must be one of ${clientAuthMethods.join(", ")}`,
+  );
+}
+
+function optionalText(asked: Record<string, unknown>, name: string): string | undefined {
+  const value = asked[name];
+  if (value === undefined || value === null || value === "") return undefined;
+  if (typeof value === "string" && value.length <= 2048) return value;
+  throw new OAuthError(
+    "invalid_client_metadata",
+    `${name} must be a string of at most 2048 characters`,
+  );
+}
+
+function optionalTexts(asked: Record<string, unknown>, name: string): string[] | undefined {
+  const value = asked[name];
+  if (value === undefined || value === null || (Array.isArray(value) && value.length === 0))
+    return undefined;
+  if (Array.isArray(value) && value.every((item): item is string => typeof item === "string"))
+    return value;
+  throw new OAuthError("invalid_client_metadata", `${name} must be an array of strings`);
+}

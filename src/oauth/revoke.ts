@@ -1,0 +1,65 @@
+// RFC 7009 token revocation: a refresh token ends its grant, an access token ends itself and those before it.
+import type { Call, Deps } from "../deps.ts";
+import { OAuthError } from "../errors.ts";
+import { seconds } from "../primitives.ts";
+import type { Draft } from "../store/table.ts";
+import { authenticateClient } from "./client_auth.ts";
+import { readForm } from "../form.ts";
+import { endGrant } from "./grants.ts";
+import { throttled } from "./token.ts";
+import { findAccessEntry, isGenuine, parseAccessToken, parseRefreshToken } from "./tokens.ts";
+
+/** What became of a token: RFC 7009 §2.2 answers 200 to all but "foreign". */
+type Outcome = "revoked" | "unknown" | "foreign";
+
+/** POST /revoke */
+export async function revoke(request: Request, deps: Deps, call: Call): Promise<Response> {
+  const form = await readForm(request);
+  await throttled(deps, call, async () => {
+    const client = await authenticateClient(request, form, deps);
+    const text = form.require("token");
+    // RFC 7009 §2.1: the hint may be wrong; our prefixes say what a token is.
+    const outcome = await deps.store.revoke((draft) =>
+      text.startsWith("prt_")
+        ? revokeRefreshToken(text, client.id, draft, deps)
+        : revokeAccessToken(text, client.id, draft, deps),
+    );
+    // RFC 7009 §2.1: a token of another client is refused and left alone.
+    if (outcome === "foreign") {
+      throw new OAuthError("invalid_grant", "the token was issued to another client");
+    }
+    if (outcome === "revoked") {
+      deps.audit.record("grant_revoked", {
+        client: client.id,
+        address: call.address,
+        by: "client",
+      });
+    }
+  });
+  return new Response(null, { headers: { "cache-control": "no-store" } });
+}
+
+/** Of any generation, even past its end: the client wants to be logged out. */
+function revokeRefreshToken(text: string, clientId: string, draft: Draft, deps: Deps): Outcome {
+  const token = parseRefreshToken(text);
+  const grant = token && draft.get("refresh_tokens", token.family);
+  if (!token || !grant || !isGenuine(token, grant)) return "unknown";
+  if (grant.client_id !== clientId) return "foreign";
+  endGrant(draft, token.family, seconds(deps.now()));
+  return "revoked";
+}
+
+function revokeAccessToken(text: string, clientId: string, draft: Draft, deps: Deps): Outcome {
+  const token = parseAccessToken(text);
+  const grant = token && draft.get("refresh_tokens", token.family);
+  const entry =
+    token && grant && findAccessEntry(grant, token.generation, token.proof, seconds(deps.now()));
+  if (!token || !grant || !entry) return "unknown";
+  if (grant.client_id !== clientId) return "foreign";
+  draft.put("refresh_tokens", token.family, {
+    ...grant,
+    access: grant.access.filter(({ generation }) => generation > token.generation),
+    revoked_generation: Math.max(grant.revoked_generation ?? 0, token.generation),
+  });
+  return "revoked";
+}

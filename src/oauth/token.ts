@@ -1,0 +1,63 @@
+// RFC 6749 §3.2: the token endpoint. Reads the form once, authenticates the client, hands over to the grant.
+import type { Call, Deps } from "../deps.ts";
+import { OAuthError } from "../errors.ts";
+import { throttleKey } from "../limits.ts";
+import { authenticateClient } from "./client_auth.ts";
+import type { FoundClient } from "./clients.ts";
+import { redeem } from "./code.ts";
+import { type Parameters, readForm } from "../form.ts";
+import type { TokenResponse } from "./grants.ts";
+import { type GrantType, grantTypes } from "./metadata.ts";
+import { refresh } from "./refresh.ts";
+
+type Grant = (
+  form: Parameters,
+  client: FoundClient,
+  deps: Deps,
+  call: Call,
+) => Promise<TokenResponse>;
+
+const grants: Record<GrantType, Grant> = { authorization_code: redeem, refresh_token: refresh };
+
+/** POST /token */
+export async function token(request: Request, deps: Deps, call: Call): Promise<Response> {
+  const form = await readForm(request);
+  const issued = await throttled(deps, call, async () => {
+    const grantType = grantTypes.find((known) => known === form.require("grant_type"));
+    if (!grantType) {
+      throw new OAuthError("unsupported_grant_type", "the grant_type is not supported");
+    }
+    const client = await authenticateClient(request, form, deps);
+    if (!client.client.grant_types.includes(grantType)) {
+      throw new OAuthError(
+        "unauthorized_client",
+        "the client is not registered for this grant_type",
+      );
+    }
+    return grants[grantType](form, client, deps, call);
+  });
+  // RFC 6749 §5.1: responses with tokens are never cached.
+  return Response.json(issued, { headers: { "cache-control": "no-store", pragma: "no-cache" } });
+}
+
+/**
+ * Runs `answer` unless this prefix had too many refusals lately. Successes are never counted: hosted clients share
+ * addresses; our own failures (5xx) are not the client's.
+ * @throws {OAuthError} temporarily_unavailable 429
+ */
+export async function throttled<T>(deps: Deps, call: Call, answer: () => Promise<T>): Promise<T> {
+  const prefix = throttleKey(call.address);
+  const wait = deps.limits.token.wait(prefix);
+  if (wait > 0) {
+    throw new OAuthError("temporarily_unavailable", "too many refused requests, try again later", {
+      status: 429,
+      headers: { "retry-after": String(wait) },
+    });
+  }
+  try {
+    return await answer();
+  } catch (error) {
+    if (error instanceof OAuthError && error.status < 500) deps.limits.token.count(prefix);
+    throw error;
+  }
+}
