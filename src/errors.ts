@@ -27,13 +27,24 @@ export interface RedirectTarget {
   readonly state: string | undefined;
 }
 
+/** What an error page shows of the refused request, so that its sender can be put right. */
+export interface ErrorFacts {
+  /** As the client gave it. */
+  readonly clientName?: string;
+  /** What came, as it came. */
+  readonly sent?: string;
+  /** What would have been right: one entry for each possibility. */
+  readonly expected?: readonly string[];
+}
+
 export interface ErrorOptions {
   /** HTTP status; the code's own status when absent. */
   readonly status?: number;
   /** The reason for the operator: goes to the audit trail, never to the wire. */
   readonly detail?: string;
-  /** What the person in front of the page can do now. */
+  /** What the person in front of the page can do now: one step a line. */
   readonly advice?: string;
+  readonly facts?: ErrorFacts;
   readonly headers?: Readonly<Record<string, string>>;
   readonly redirect?: RedirectTarget;
   readonly cause?: unknown;
@@ -54,6 +65,7 @@ export class OAuthError extends Error {
   readonly status: number;
   readonly detail: string | undefined;
   readonly advice: string | undefined;
+  readonly facts: ErrorFacts;
   readonly headers: Readonly<Record<string, string>>;
   readonly redirect: RedirectTarget | undefined;
 
@@ -64,6 +76,7 @@ export class OAuthError extends Error {
     this.status = options.status ?? statusOf[code] ?? 400;
     this.detail = options.detail;
     this.advice = options.advice;
+    this.facts = options.facts ?? {};
     this.headers = options.headers ?? {};
     this.redirect = options.redirect;
   }

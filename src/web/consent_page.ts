@@ -1,0 +1,195 @@
+// The consent page and the page after it. Owns how a client and the place its code goes to are shown to the owner.
+import type { Server } from "../config.ts";
+import { isLoopbackHost } from "../values.ts";
+import { type Html, type PageFrame, href, html, local, page } from "./html.ts";
+import { type HiddenFields, hiddenInputs } from "./pages.ts";
+import { ago, displayName, printable, span } from "./text.ts";
+
+/** What receives an authorization code, by its redirect URI. */
+export type Destination =
+  | { readonly kind: "web"; readonly host: string }
+  | { readonly kind: "loopback"; readonly port: string }
+  | { readonly kind: "app"; readonly scheme: string };
+
+/** @throws {TypeError} for what is no absolute URI; the caller has found the redirect URI good */
+export function destination(redirectUri: string): Destination {
+  const { protocol, hostname, host, port } = new URL(redirectUri);
+  if (protocol !== "http:" && protocol !== "https:")
+    return { kind: "app", scheme: protocol.slice(0, -1) };
+  if (isLoopbackHost(hostname))
+    return {
+      kind: "loopback",
+      port: port || (protocol === "http:" ? "80" : "443"),
+    };
+  return { kind: "web", host };
+}
+
+export interface ConsentPage extends PageFrame {
+  readonly hidden: HiddenFields;
+  readonly clientId: string;
+  /** As the client gave it. */
+  readonly clientName: string | undefined;
+  /** Host that vouches for the client: that of its Client ID Metadata Document. Absent: nobody does. */
+  readonly verifiedHost?: string;
+  /** Epoch seconds of the client's registration here. */
+  readonly registeredAt?: number;
+  /** Epoch seconds. */
+  readonly now: number;
+  /** The one this request asked for, found good. */
+  readonly redirectUri: string;
+  readonly server: Pick<Server, "name" | "resource">;
+  readonly scopes: readonly string[];
+  /** Seconds. */
+  readonly idleTtl: number;
+  /** Seconds. */
+  readonly absoluteTtl: number;
+  /** This folder does not know the client id it once issued; allowing takes the client in again. */
+  readonly readmit?: boolean;
+  /** Offers to show the address with the code instead of opening it, for a loopback client on another machine. */
+  readonly offerAddress?: boolean;
+}
+
+/** POSTs `decision` to /consent: "deny", "allow", or "show" for allowed with the address shown. */
+export function consentPage(options: ConsentPage): Response {
+  const { base, hidden, server, scopes } = options;
+  const name = displayName(options.clientName);
+  const target = destination(options.redirectUri);
+  return page(
+    { base, title: `Allow ${name.text}?`, forms: "client", status: options.readmit ? 400 : 200 },
+    html`<h1>Let <bdi>${name.text}</bdi> use <bdi>${server.name}</bdi>?</h1>
+      ${name.note && html`<p class="note" role="note">${name.note}</p>`}
+      ${options.readmit && html`<p class="note" role="note">This server issued the id of this client, but has no record of it: its data folder is probably an older copy. If you allow, the client is taken in again.</p>`}
+      ${place(target, options.verifiedHost)} ${warning(target, options.verifiedHost)}
+      <dl>
+        <dt>MCP server</dt>
+        <dd>
+          ${server.name === server.resource ? undefined : html`${server.name}<br />`}<span
+            class="soft small"
+            >${server.resource}</span
+          >
+        </dd>
+        <dt>Permissions</dt>
+        <dd>${scopes.map((scope, index) => html`${index > 0 && " "}<code>${scope}</code>`)}</dd>
+        <dt>Lasts</dt>
+        <dd>
+          until you end it; by itself after ${span(options.idleTtl)} without use, after
+          ${span(options.absoluteTtl)} in any case
+        </dd>
+      </dl>
+      ${details(options)}
+      <form class="choice" method="post" action="${local(base, "/consent")}">
+        ${hiddenInputs(hidden)}
+        <button name="decision" value="deny">Deny</button>
+        <button class="main" name="decision" value="allow">Allow</button>
+        ${
+          options.offerAddress &&
+          target.kind === "loopback" &&
+          html`<button class="wide" name="decision" value="show">
+            Allow, the client runs on another machine
+          </button>`
+        }
+      </form>`,
+  );
+}
+
+function receiver(target: Destination): Html {
+  if (target.kind === "loopback")
+    return html`a program on this computer, <span class="whole">port ${target.port}</span>`;
+  if (target.kind === "app") return html`the app that handles ${target.scheme}://`;
+  // Lines of a long host break between its labels, where its end is easiest to see.
+  return html`${target.host.split(".").map((label, index) => html`${index > 0 && html`.<wbr />`}${label}`)}`;
+}
+
+/** Where the code goes, larger than anything the client could have chosen, and who vouches for the name. */
+function place(target: Destination, verifiedHost: string | undefined): Html {
+  return html`<div class="place">
+    <p>Access goes to</p>
+    <p class="host">${receiver(target)}</p>
+    ${
+      verifiedHost === undefined
+        ? html`<p>
+            <span class="unsure">Not verified.</span> The client chose its name itself. Go by the
+            line above.
+          </p>`
+        : html`<p>
+            <span class="sure">✓ Verified:</span> this client is published by
+            <strong>${verifiedHost}</strong>
+          </p>`
+    }
+  </div>`;
+}
+
+/** MCP security best practices and CIMD: loopback and private-use schemes belong to whichever program takes them. */
+function warning(target: Destination, verifiedHost: string | undefined): Html | undefined {
+  if (target.kind === "web") return undefined;
+  const claim =
+    verifiedHost === undefined ? "this name" : "this name, though it is a published one";
+  return target.kind === "loopback"
+    ? html`<p class="note" role="note">
+        Any program on this computer can claim ${claim}, and receive the access. Allow only if you
+        started this sign-in yourself, just now.
+      </p>`
+    : html`<p class="note" role="note">
+        Any app on this device can claim ${claim} and the scheme <code>${target.scheme}:</code>.
+        Allow only if you started this sign-in yourself, just now.
+      </p>`;
+}
+
+function details({ clientId, redirectUri, registeredAt, now }: ConsentPage): Html {
+  const age =
+    registeredAt === undefined
+      ? undefined
+      : html`<dt>Registered</dt>
+          <dd>${ago(now - registeredAt)}</dd>`;
+  return html`<details>
+    <summary>Details</summary>
+    <dl>
+      <dt>Redirect URI</dt>
+      <dd>${printable(redirectUri, 2048)}</dd>
+      <dt>Client ID</dt>
+      <dd>${printable(clientId, 2048)}</dd>
+      ${age}
+    </dl>
+  </details>`;
+}
+
+export interface ReturnPage extends PageFrame {
+  readonly clientName: string | undefined;
+  /** The redirect URI with its answer (RFC 6749 §4.1.2); found good at the authorization request. */
+  readonly location: string;
+  /** Show the address instead of opening it. */
+  readonly show?: boolean;
+}
+
+/** After the consent, for private-use schemes: opens the app, and stays behind as a page. Or shows the address. */
+export function returnPage({ base, clientName, location, show }: ReturnPage): Response {
+  const url = new URL(location);
+  const name = html`<bdi>${displayName(clientName).text}</bdi>`;
+  const outcome = url.searchParams.has("code")
+    ? html`You let ${name} in.`
+    : html`You did not let ${name} in.`;
+  if (show) {
+    return page(
+      { base, title: "Take this address to the client" },
+      html`<h1>Take this address to ${name}</h1>
+        <p>
+          ${outcome} Paste the address where the client asks for it, or open it on the machine that
+          the client runs on. It works once, within a minute.
+        </p>
+        <pre>${printable(location, 8192)}</pre>
+        <p class="soft">Then you can close this window.</p>`,
+    );
+  }
+  const target = href(location, [url.protocol.slice(0, -1)]);
+  if (!target) throw new TypeError("a redirect URI that no link may have");
+  return page(
+    // 0 seconds: an app's scheme leaves the page standing, so nobody is taken away from what they read.
+    { base, title: "You can close this window", headers: { refresh: `0; url=${location}` } },
+    html`<h1>You can close this window</h1>
+      <p>${outcome} The app should open by itself now.</p>
+      <p><a class="button main" href="${target}">Return to ${name}</a></p>
+      <p class="soft small">
+        Nothing happens? Press the button, and let the browser open the app when it asks.
+      </p>`,
+  );
+}
