@@ -110,9 +110,7 @@ export function createApp(deps: Deps): App {
       handler: wellKnown,
     },
   ]);
-  mount("/**", [
-    { ...api, method: "GET", path: "/**", source: "-", who: "anyone", handler: notFound },
-  ]);
+  mount("/**", []);
   return { fetch: (request) => h3.fetch(request), h3 };
 }
 
@@ -140,7 +138,7 @@ async function answer(event: H3Event, rows: readonly Route[], deps: Deps): Promi
   } catch (error) {
     response = renderError(error, shown?.errors ?? "json", call, deps);
   }
-  if (shown?.cors) addCors(response.headers);
+  if (shown?.cors ?? true) addCors(response.headers);
   response.headers.set("x-content-type-options", "nosniff");
   response.headers.set("x-request-id", requestId);
   if (config.https) response.headers.set("strict-transport-security", "max-age=31536000");
@@ -168,6 +166,7 @@ async function route(
       detail: `host ${req.headers.get("host")}`,
     });
   }
+  if (rows.length === 0) return notFound();
   const methods = rows.map((candidate) => candidate.method);
   if (req.method === "OPTIONS" && rows[0]?.cors) return preflight(req, methods);
   if (!row) {

@@ -1,0 +1,221 @@
+import { afterEach, beforeEach, describe, expect, test } from "bun:test";
+import {
+  REDIRECT,
+  type TestServer,
+  authorizationUrl,
+  logIn,
+  obtainCode,
+  registerClient,
+  startServer,
+} from "../server.ts";
+
+let server: TestServer;
+beforeEach(async () => {
+  server = await startServer();
+});
+afterEach(() => server.close());
+
+const post = (body: BodyInit, type = "application/json", from?: string): Promise<Response> =>
+  server.fetch("/register", { method: "POST", headers: { "content-type": type }, body }, from);
+
+describe("RFC 7591 §3.2.1: the answer", () => {
+  test("201, everything as registered, no null", async () => {
+    const response = await post(
+      JSON.stringify({
+        client_name: "Claude",
+        redirect_uris: [REDIRECT],
+        grant_types: ["authorization_code", "refresh_token", "implicit"],
+        response_types: ["code"],
+        token_endpoint_auth_method: "none",
+        scope: "mcp nonsense",
+        application_type: "web",
+        software_statement: "x",
+        logo_uri: "",
+        client_uri: "https://claude.ai",
+      }),
+      "application/json; charset=utf-8",
+    );
+    expect([response.status, response.headers.get("cache-control")]).toEqual([201, "no-store"]);
+    expect(response.headers.get("access-control-allow-origin")).toBe("*");
+    const text = await response.text();
+    expect(text).not.toContain("null");
+    expect(JSON.parse(text)).toEqual({
+      client_id: expect.stringMatching(/^[A-Za-z0-9_-]{65}$/),
+      client_id_issued_at: Math.floor(server.clock.at / 1000),
+      client_name: "Claude",
+      client_uri: "https://claude.ai",
+      redirect_uris: [REDIRECT],
+      grant_types: ["authorization_code", "refresh_token"],
+      response_types: ["code"],
+      token_endpoint_auth_method: "none",
+      scope: "mcp",
+    });
+  });
+
+  test("a secret comes with client_secret_expires_at 0, a public client has none", async () => {
+    const confidential = await registerClient(server, {
+      token_endpoint_auth_method: "client_secret_post",
+    });
+    expect(confidential).toMatchObject({
+      client_secret: expect.stringMatching(/^pcs_/),
+      client_secret_expires_at: 0,
+    });
+    expect(await registerClient(server)).not.toHaveProperty("client_secret");
+  });
+
+  test("says nothing about grants: refresh tokens included", async () => {
+    expect((await registerClient(server))["grant_types"]).toEqual([
+      "authorization_code",
+      "refresh_token",
+    ]);
+  });
+
+  test.each([
+    [
+      [
+        "cursor://anysphere.cursor-mcp/oauth/callback",
+        "http://localhost:8787/callback",
+        "https://www.cursor.com/cb",
+      ],
+    ],
+    [["https://vscode.dev/redirect", "http://127.0.0.1:33418/", "http://127.0.0.1/"]],
+  ])("the redirect URIs of real clients: %p", async (uris) => {
+    expect(
+      (await registerClient(server, { redirect_uris: uris, application_type: "web" }))[
+        "redirect_uris"
+      ],
+    ).toEqual(uris);
+  });
+});
+
+describe("what is refused, and stored nowhere", () => {
+  const deep = `${"[".repeat(100_000)}${"]".repeat(100_000)}`;
+  test.each<[string, string, number, string]>([
+    ["no JSON", "{", 400, "invalid_client_metadata"],
+    ["an array", "[]", 400, "invalid_client_metadata"],
+    ["null", "null", 400, "invalid_client_metadata"],
+    ["a string", '"x"', 400, "invalid_client_metadata"],
+    ["nothing", "", 400, "invalid_client_metadata"],
+    ["100,000 levels", `{"redirect_uris":${deep.slice(0, 60_000)}`, 400, "invalid_client_metadata"],
+    [
+      "over 64 KB",
+      JSON.stringify({ redirect_uris: [REDIRECT], x: "y".repeat(66_000) }),
+      413,
+      "invalid_request",
+    ],
+    ["no redirect_uris", "{}", 400, "invalid_redirect_uri"],
+    ["empty redirect_uris", '{"redirect_uris":[]}', 400, "invalid_redirect_uri"],
+    ["a string of redirect_uris", `{"redirect_uris":"${REDIRECT}"}`, 400, "invalid_redirect_uri"],
+    ["a number among them", '{"redirect_uris":[1]}', 400, "invalid_redirect_uri"],
+    [
+      "300 of them",
+      JSON.stringify({ redirect_uris: Array(300).fill(REDIRECT) }),
+      400,
+      "invalid_redirect_uri",
+    ],
+    ["javascript:", '{"redirect_uris":["javascript:alert(1)"]}', 400, "invalid_redirect_uri"],
+    [
+      "a bad one among good ones",
+      JSON.stringify({ redirect_uris: [REDIRECT, "http://evil.test/"] }),
+      400,
+      "invalid_redirect_uri",
+    ],
+    [
+      "a number as name",
+      JSON.stringify({ redirect_uris: [REDIRECT], client_name: 1 }),
+      400,
+      "invalid_client_metadata",
+    ],
+    [
+      "no usable grant",
+      JSON.stringify({ redirect_uris: [REDIRECT], grant_types: ["client_credentials"] }),
+      400,
+      "invalid_client_metadata",
+    ],
+    [
+      "no usable response type",
+      JSON.stringify({ redirect_uris: [REDIRECT], response_types: ["token"] }),
+      400,
+      "invalid_client_metadata",
+    ],
+    [
+      "private_key_jwt",
+      JSON.stringify({ redirect_uris: [REDIRECT], token_endpoint_auth_method: "private_key_jwt" }),
+      400,
+      "invalid_client_metadata",
+    ],
+  ])("%s", async (_name, body, status, error) => {
+    const response = await post(body);
+    expect([response.status, await response.json()]).toMatchObject([status, { error }]);
+    expect(await server.deps.store.clients.list()).toEqual([]);
+  });
+
+  test("a form is 400 JSON", async () => {
+    const response = await post("redirect_uris=x", "application/x-www-form-urlencoded");
+    expect([response.status, await response.json()]).toMatchObject([
+      400,
+      { error: "invalid_client_metadata" },
+    ]);
+  });
+
+  test("__proto__ and constructor are nothing special", async () => {
+    const response = await post(
+      `{"redirect_uris":["${REDIRECT}"],"token_endpoint_auth_method":"none","__proto__":{"client_name":"x"},"constructor":{"prototype":{"a":1}}}`,
+    );
+    expect(response.status).toBe(201);
+    expect(await response.json()).not.toHaveProperty("client_name");
+    expect(({} as Record<string, unknown>)["a"]).toBeUndefined();
+  });
+
+  test("the client cannot choose its id or its secret", async () => {
+    const client = await registerClient(server, { client_id: "mine", client_secret: "mine" });
+    expect(client.client_id).not.toBe("mine");
+    expect(client).not.toHaveProperty("client_secret");
+  });
+});
+
+describe("registrations do not pile up", () => {
+  test("500 that nobody let in are kept, the oldest make room; one that was let in stays", async () => {
+    const { clientId } = await logIn(server);
+    const first = await registerClient(server);
+    server.clock.advance(1);
+    const rest = await Promise.all(Array.from({ length: 500 }, () => registerClient(server)));
+    expect(await server.deps.store.clients.list()).toHaveLength(501);
+    expect(await server.deps.store.clients.get(first.client_id)).toBeUndefined();
+    expect(await server.deps.store.clients.get(clientId)).toBeDefined();
+    expect(await server.deps.store.clients.get(rest[0]?.client_id ?? "")).toBeDefined();
+  });
+
+  test("one that nobody let in is gone after 24 h, one that was let in is not", async () => {
+    const { client_id: unused } = await registerClient(server);
+    const { clientId: used } = await logIn(server);
+    server.clock.advance(86_400);
+    expect((await server.fetch(authorizationUrl(server, unused))).status).toBe(400);
+    expect((await server.fetch(authorizationUrl(server, used))).status).toBe(200);
+  });
+
+  test("20 at once from one prefix, then 429; others go on", async () => {
+    await server.close();
+    server = await startServer({ settings: { rateLimits: "on" } });
+    const body = JSON.stringify({ redirect_uris: [REDIRECT] });
+    const statuses = [];
+    for (let count = 0; count < 21; count++)
+      statuses.push((await post(body, undefined, "2001:db8::1")).status);
+    expect(statuses.filter((status) => status === 201)).toHaveLength(20);
+    expect((await post(body, undefined, "2001:db8::2")).status).toBe(429);
+    expect((await post(body, undefined, "2001:db9::2")).status).toBe(201);
+  });
+
+  test("closed registration is 404 and not advertised", async () => {
+    server = await server.restart({ registration: "closed" });
+    expect((await post(JSON.stringify({ redirect_uris: [REDIRECT] }))).status).toBe(404);
+    const metadata = await (await server.fetch("/.well-known/oauth-authorization-server")).json();
+    expect(metadata).not.toHaveProperty("registration_endpoint");
+  });
+});
+
+test("a registration is durable: it survives a restart and works", async () => {
+  const { client_id: id } = await registerClient(server);
+  server = await server.restart();
+  expect(await obtainCode(server, id)).toStartWith("pac_");
+});
