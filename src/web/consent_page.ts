@@ -122,17 +122,17 @@ function place(target: Destination, verifiedHost: string | undefined): Html {
 /** MCP security best practices and CIMD: loopback and private-use schemes belong to whichever program takes them. */
 function warning(target: Destination, verifiedHost: string | undefined): Html | undefined {
   if (target.kind === "web") return undefined;
+  const who =
+    target.kind === "loopback" ? "Any program on this computer" : "Any app on this device";
+  const what =
+    target.kind === "loopback"
+      ? html`and receive the access`
+      : html`and the scheme <code>${target.scheme}:</code>`;
   const claim =
-    verifiedHost === undefined ? "this name" : "this name, though it is a published one";
-  return target.kind === "loopback"
-    ? html`<p class="note" role="note">
-        Any program on this computer can claim ${claim}, and receive the access. Allow only if you
-        started this sign-in yourself, just now.
-      </p>`
-    : html`<p class="note" role="note">
-        Any app on this device can claim ${claim} and the scheme <code>${target.scheme}:</code>.
-        Allow only if you started this sign-in yourself, just now.
-      </p>`;
+    verifiedHost === undefined ? "claim this name" : "claim to be this client, verified or not,";
+  return html`<p class="note" role="note">
+    ${who} can ${claim} ${what}. Allow only if you started this sign-in yourself, just now.
+  </p>`;
 }
 
 function details({ clientId, redirectUri, registeredAt, now }: ConsentPage): Html {

@@ -35,10 +35,10 @@ const server = Bun.serve({
 });
 const origin = server.url.origin;
 
-const clientServer = Bun.serve({
+const clientServer: Bun.Server<undefined> = Bun.serve({
   hostname: "127.0.0.1",
   port: 0,
-  fetch: (request) => {
+  fetch: (request): Response => {
     const { pathname } = new URL(request.url);
     // As hosted clients do: the callback hops on, across origins.
     if (pathname === "/callback") return Response.redirect(`${clientServer.url.origin}/done`, 307);

@@ -1,28 +1,8 @@
 // Every page at once: markup, policy and headers; hostile text in every field that a page shows.
 import { describe, expect, test } from "bun:test";
 import style from "../../src/web/style.css" with { type: "text" };
+import { elements } from "./read.ts";
 import { samples, samplesOf } from "./samples.ts";
-
-interface Element {
-  readonly tag: string;
-  readonly attributes: ReadonlyMap<string, string>;
-}
-
-async function elements(response: Response): Promise<Element[]> {
-  const found: Element[] = [];
-  await new HTMLRewriter()
-    .on("*", {
-      element: ({ tagName, attributes }) => {
-        found.push({
-          tag: tagName,
-          attributes: new Map([...attributes].map(([k, v]) => [k!, v!])),
-        });
-      },
-    })
-    .transform(response)
-    .text();
-  return found;
-}
 
 const tags = new Set(
   (
