@@ -85,6 +85,8 @@ async function compile(
     entrypoints: [join(root, "src/main.ts")],
     minify: true,
     bytecode: true,
+    // What is imported at first use (the built-in MCP server, argon2, dev) costs the start nothing.
+    splitting: true,
     format: "esm",
     sourcemap: "external",
     compile: {
