@@ -3,6 +3,7 @@
 import type { Deps } from "./deps.ts";
 import { OAuthError, errorResponse } from "./errors.ts";
 import { passwordProblem } from "./login/owner.ts";
+import { removeSetupLink } from "./login/setup.ts";
 import { readJsonObject } from "./form.ts";
 import { deleteClient, endEverything, endGrant } from "./oauth/grants.ts";
 import { seconds } from "./primitives.ts";
@@ -161,6 +162,7 @@ export async function changePassword(
     });
     return { owner: "created" as const, revoked: 0 };
   });
+  removeSetupLink(deps);
   deps.audit.record(result.owner === "created" ? "setup" : "password_changed", {
     grants: result.revoked,
   });

@@ -58,7 +58,6 @@ const bearer = /\b(bearer|basic)\s+[A-Za-z0-9+/=_.~-]+/gi;
 /** Text as it may be logged: no token, no control or direction-changing character, at most 500 characters. */
 export function redact(text: string): string {
   const safe = text.replace(secret, "$1[redacted]").replace(bearer, "$1 [redacted]");
-  // oxlint-disable-next-line no-control-regex -- control characters are exactly what must go
   return safe
     .slice(0, 500)
     .replace(/[\u0000-\u001f\u007f-\u009f\u2028-\u202e\u2066-\u2069]/g, "\ufffd");

@@ -71,7 +71,6 @@ const day = (seconds: number): string =>
 
 /** Columns as wide as their widest cell; text of clients cannot move the cursor. */
 function table(header: readonly string[], rows: readonly (readonly string[])[]): string {
-  // oxlint-disable-next-line no-control-regex -- control characters are exactly what must go
   const clean = (cell: string): string =>
     cell.replace(/[\u0000-\u001f\u007f-\u009f\u2028-\u202e\u2066-\u2069]/g, "\ufffd");
   const all = [header, ...rows.map((row) => row.map(clean))];

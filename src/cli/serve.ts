@@ -1,6 +1,6 @@
 // postern serve: opens the folder, listens, says where, and stops cleanly.
 import { randomBytes } from "node:crypto";
-import { chmodSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, rmSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { admin, changePassword } from "../admin.ts";
@@ -11,7 +11,7 @@ import type { Deps } from "../deps.ts";
 import { FatalError, reason } from "../errors.ts";
 import { createLimits } from "../limits.ts";
 import { createPasswords, passwordProblem, verifyOwner } from "../login/owner.ts";
-import { setupLink } from "../login/setup.ts";
+import { removeSetupLink, setupLink, writeSetupLink } from "../login/setup.ts";
 import { ensureFolder } from "../oauth/clients.ts";
 import { serverOf } from "../oauth/rules.ts";
 import { monotonicClock, randomToken, wallClock } from "../primitives.ts";
@@ -59,7 +59,10 @@ export async function open(
   const audit = openAudit({
     folder: config.data,
     now: clock.now,
-    print: (event) => terminal.log(eventLine(event)),
+    print: (event) => {
+      const line = eventLine(event);
+      if (line !== undefined) terminal.log(line);
+    },
   });
   for (const { kind, message } of notices) audit.record("folder", { kind, message });
   const deps: Deps = {
@@ -148,7 +151,7 @@ export async function serve(
   } finally {
     await listener?.close(true);
     await socket?.close(true);
-    rmSync(join(config.data, "setup-link"), { force: true });
+    removeSetupLink(deps);
     deps.audit.record("stop");
     await opened.close();
     stop.forget();
@@ -205,9 +208,8 @@ async function sayStart(opened: Opened, terminal: Terminal): Promise<void> {
   const { config, store } = deps;
   await applyPasswordFile(deps, terminal);
   const owner = await store.owner.get("owner");
-  const link = owner ? undefined : setupLink(deps);
-  if (link !== undefined) writeSetupLink(config.data, link, terminal);
-  terminal.log(startBanner(config, isNew, link));
+  if (!owner) writeSetupLink(deps, terminal.warn);
+  terminal.log(startBanner(config, isNew, owner ? undefined : setupLink(deps)));
   await sayMoved(deps, terminal);
   deps.audit.record("start", { issuer: config.issuer });
   // Remembered in the background: a full disk must not stop a start, and registration does the same.
@@ -218,16 +220,6 @@ async function sayStart(opened: Opened, terminal: Terminal): Promise<void> {
         `cannot write to ${config.data} (${reason(error)}): no new login is possible until this ends`,
       );
     });
-}
-
-function writeSetupLink(folder: string, link: string, terminal: Terminal): void {
-  const path = join(folder, "setup-link");
-  try {
-    rmSync(path, { force: true });
-    writeFileSync(path, `${link}\n`, { mode: 0o600, flag: "wx" });
-  } catch (error) {
-    terminal.warn(`cannot write ${path}: ${reason(error)}`);
-  }
 }
 
 /** POSTERN_PASSWORD_FILE says what the password is: set when there is none, changed when it differs. */

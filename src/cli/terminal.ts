@@ -24,8 +24,12 @@ export function startBanner(config: Config, isNew: boolean, setup: string | unde
   ].join("\n");
 }
 
-/** "10:31:07 login address=127.0.0.1" */
-export function eventLine({ at, event, ...fields }: AuditEvent): string {
+// Said by the banner, by warnings and by the command itself.
+const silent = new Set<AuditEvent["event"]>(["start", "stop", "folder"]);
+
+/** "10:31:07 login address=127.0.0.1"; undefined for what the terminal says in other words. */
+export function eventLine({ at, event, ...fields }: AuditEvent): string | undefined {
+  if (silent.has(event)) return undefined;
   const shown = Object.entries(fields)
     .filter(([, value]) => value !== undefined)
     .map(

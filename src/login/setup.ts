@@ -1,5 +1,8 @@
 // The first start: a one-time link, printed and left in data/setup-link, lets whoever can read it choose the password.
+import { rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import type { Call, Deps } from "../deps.ts";
+import { reason } from "../errors.ts";
 import { equal } from "../primitives.ts";
 import { setupLinkPage, setupPage as page } from "../web/pages.ts";
 import { readForm } from "../form.ts";
@@ -10,6 +13,22 @@ import { startSession } from "./session.ts";
 
 export const setupLink = (deps: Deps): string =>
   `${deps.config.issuer}/setup?token=${deps.setupToken}`;
+
+const linkFile = (deps: Deps): string => join(deps.config.data, "setup-link");
+
+/** For who has no terminal to read the link from: in the folder, 0600, until there is an owner. */
+export function writeSetupLink(deps: Deps, warn: (text: string) => void): void {
+  try {
+    removeSetupLink(deps);
+    writeFileSync(linkFile(deps), `${setupLink(deps)}\n`, { mode: 0o600, flag: "wx" });
+  } catch (error) {
+    warn(`cannot write ${linkFile(deps)}: ${reason(error)}`);
+  }
+}
+
+export function removeSetupLink(deps: Deps): void {
+  rmSync(linkFile(deps), { force: true });
+}
 
 function showSetup(deps: Deps, problem?: string): Response {
   return page({
@@ -45,6 +64,7 @@ export async function setup(request: Request, deps: Deps, call: Call): Promise<R
   if (password !== form.get("password_again")) return showSetup(deps, "The two passwords differ.");
   const owner = await createOwner(password, deps);
   if (!owner) return setupLinkPage({ base: deps.config.basePath, used: true });
+  removeSetupLink(deps);
   deps.audit.record("setup", { address: call.address });
   const session = await startSession(owner.epoch, deps);
   const response = seeOther("/connect", deps);
