@@ -1,0 +1,278 @@
+import { afterEach, beforeEach, describe, expect, test } from "bun:test";
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
+import {
+  type Login,
+  type TestServer,
+  type Tokens,
+  callMcp,
+  logIn,
+  refreshWith,
+  startServer,
+  temporaryFolder,
+} from "../server.ts";
+
+let server: TestServer;
+let login: Login;
+beforeEach(async () => {
+  server = await startServer();
+  login = await logIn(server);
+});
+afterEach(() => server.close());
+
+const metadataUrl = "http://localhost:7676/.well-known/oauth-protected-resource/mcp";
+const send = (headers: Record<string, string>, path = "/mcp", method = "POST"): Promise<Response> =>
+  server.fetch(path, { method, headers });
+
+describe("RFC 6750 §3: challenges", () => {
+  test("without a token: a bare challenge with scope and resource_metadata, no error", async () => {
+    const response = await send({});
+    expect(response.status).toBe(401);
+    expect(response.headers.get("www-authenticate")).toBe(
+      `Bearer scope="mcp", resource_metadata="${metadataUrl}"`,
+    );
+    expect(response.headers.get("access-control-expose-headers")).toContain("WWW-Authenticate");
+  });
+
+  test.each<[string, string]>([
+    ["junk", "Bearer junk"],
+    ["an empty token", "Bearer "],
+    ["two tokens", "Bearer a, Bearer b"],
+    ["another scheme", "Basic dXNlcjpwYXNz"],
+    ["64 KB", `Bearer ${"a".repeat(65_536)}`],
+    ["__proto__", "Bearer __proto__"],
+    ["a well-formed stranger", `Bearer pat_${"A".repeat(22)}.1.${"A".repeat(43)}`],
+    ["nothing but spaces", "   "],
+  ])("%s: invalid_token", async (_name, authorization) => {
+    const response = await send({ authorization });
+    expect(response.status).toBe(401);
+    const challenge = response.headers.get("www-authenticate") ?? "";
+    expect(challenge).toStartWith('Bearer error="invalid_token", error_description="');
+    expect(challenge).toContain(`resource_metadata="${metadataUrl}"`);
+  });
+
+  test.each(["bearer", "BEARER", "bEaReR", "Bearer  "])("the scheme %p is read", async (scheme) => {
+    const response = await server.fetch("/mcp", {
+      method: "POST",
+      headers: {
+        authorization: `${scheme} ${login.tokens.access_token}`,
+        accept: "application/json, text/event-stream",
+        "content-type": "application/json",
+      },
+      body: JSON.stringify({ jsonrpc: "2.0", id: 1, method: "tools/list", params: {} }),
+    });
+    expect(response.status).toBe(200);
+  });
+
+  test.each(["GET", "POST", "DELETE", "HEAD"])(
+    "%s needs a token, below the mount too",
+    async (method) => {
+      for (const path of ["/mcp", "/mcp/", "/mcp/sse", "/mcp/a/b?access_token=x"]) {
+        expect([path, (await send({}, path, method)).status]).toEqual([path, 401]);
+      }
+    },
+  );
+
+  test("a refresh token, a code and a client id are no access tokens", async () => {
+    for (const token of [login.tokens.refresh_token, `pac_${"a".repeat(43)}`, login.clientId]) {
+      expect((await callMcp(server, token)).status).toBe(401);
+    }
+  });
+
+  test("a token in the query or in the body is not read", async () => {
+    const token = login.tokens.access_token;
+    expect((await send({}, `/mcp?access_token=${token}`)).status).toBe(401);
+    const form = await server.fetch("/mcp", {
+      method: "POST",
+      body: new URLSearchParams({ access_token: token }),
+    });
+    expect(form.status).toBe(401);
+  });
+
+  test("cookies never authorize", async () => {
+    const { Browser } = await import("../server.ts");
+    const browser = new Browser(server);
+    await browser.signIn();
+    expect((await browser.send("/mcp", { method: "POST" })).status).toBe(401);
+  });
+});
+
+describe("what ends a token", () => {
+  test("its hour", async () => {
+    server.clock.advance(3599);
+    expect((await callMcp(server, login.tokens.access_token)).status).toBe(200);
+    server.clock.advance(1);
+    expect((await callMcp(server, login.tokens.access_token)).status).toBe(401);
+  });
+
+  test("a changed byte of it, anywhere", async () => {
+    const token = login.tokens.access_token;
+    for (let index = 4; index < token.length; index++) {
+      const swapped = token[index] === "A" ? "B" : "A";
+      const changed = token.slice(0, index) + swapped + token.slice(index + 1);
+      if (changed === token) continue;
+      expect([index, (await callMcp(server, changed)).status]).toEqual([index, 401]);
+    }
+  });
+
+  test("the end of its client", async () => {
+    const { admin, ADMIN_PATH } = await import("../../src/admin.ts");
+    const url = `http://postern${ADMIN_PATH}/clients/${login.clientId}`;
+    expect((await admin(new Request(url, { method: "DELETE" }), server.deps)).status).toBe(200);
+    expect((await callMcp(server, login.tokens.access_token)).status).toBe(401);
+    expect((await refreshWith(server, login.clientId, login.tokens.refresh_token)).status).toBe(
+      401,
+    );
+  });
+
+  test("not a restart: good after it, dead at once when its grant ends", async () => {
+    server = await server.restart();
+    expect((await callMcp(server, login.tokens.access_token)).status).toBe(200);
+    await server.fetch("/revoke", {
+      method: "POST",
+      body: new URLSearchParams({ client_id: login.clientId, token: login.tokens.refresh_token }),
+    });
+    expect((await callMcp(server, login.tokens.access_token)).status).toBe(401);
+  });
+
+  test("a scope that the server no longer offers", async () => {
+    server = await server.restart({ scopes: "other" });
+    expect((await callMcp(server, login.tokens.access_token)).status).toBe(401);
+  });
+});
+
+describe("RFC 8707: one token, one resource", () => {
+  test("a token of one server is refused at the other; each has its own metadata", async () => {
+    const folder = temporaryFolder();
+    const servers = [
+      { path: "/notes", scopes: "mcp" },
+      { path: "/home", scopes: "mcp" },
+    ];
+    writeFileSync(join(folder, "config.json"), JSON.stringify({ servers }));
+    const two = await startServer({ folder });
+    const { tokens } = await logIn(two);
+    const call = (path: string): Promise<Response> =>
+      two.fetch(path, {
+        method: "GET",
+        headers: { authorization: `Bearer ${tokens.access_token}` },
+      });
+    expect((await call("/notes")).status).toBe(405);
+    const refused = await call("/home");
+    expect(refused.status).toBe(401);
+    expect(refused.headers.get("www-authenticate")).toContain(
+      "/.well-known/oauth-protected-resource/home",
+    );
+    for (const path of ["/notes", "/home"]) {
+      const metadata = await (
+        await two.fetch(`/.well-known/oauth-protected-resource${path}`)
+      ).json();
+      expect(metadata).toMatchObject({ resource: `http://localhost:7676${path}` });
+    }
+    await two.close();
+  });
+});
+
+describe("used_generation", () => {
+  const grant = async () => (await server.deps.store.refresh_tokens.list())[0]?.[1];
+
+  test("the first accepted use is remembered, over a restart, and written once", async () => {
+    expect((await grant())?.used_generation).toBe(0);
+    await Promise.all(Array.from({ length: 50 }, () => callMcp(server, login.tokens.access_token)));
+    await server.deps.store.update((draft) => draft.get("owner", "owner"));
+    expect((await grant())?.used_generation).toBe(1);
+    server = await server.restart();
+    expect((await grant())?.used_generation).toBe(1);
+  });
+
+  test("an old access token does not mark the new generation", async () => {
+    const tokens = (await (
+      await refreshWith(server, login.clientId, login.tokens.refresh_token)
+    ).json()) as Tokens;
+    await callMcp(server, login.tokens.access_token);
+    await server.deps.store.update((draft) => draft.get("owner", "owner"));
+    expect((await grant())?.used_generation).toBe(1);
+    await callMcp(server, tokens.access_token);
+    await server.deps.store.update((draft) => draft.get("owner", "owner"));
+    expect((await grant())?.used_generation).toBe(2);
+  });
+});
+
+describe("MCP 2026-07-28: Origin and CORS", () => {
+  const origin = (value: string): Promise<Response> =>
+    server.fetch("/mcp", {
+      method: "POST",
+      headers: { origin: value, authorization: `Bearer ${login.tokens.access_token}` },
+    });
+
+  test.each(["https://evil.test", "null", "http://localhost.evil.test", "file://"])(
+    "%s is 403, readable",
+    async (value) => {
+      const response = await origin(value);
+      expect([response.status, response.headers.get("access-control-allow-origin")]).toEqual([
+        403,
+        "*",
+      ]);
+    },
+  );
+
+  test.each([
+    "http://localhost:6274",
+    "http://127.0.0.1:1",
+    "http://localhost:7676",
+    "http://[::1]:8080",
+  ])("%s passes", async (value) => {
+    expect((await origin(value)).status).not.toBe(403);
+  });
+
+  test("a configured origin passes", async () => {
+    server = await server.restart({ allowedOrigins: "https://inspector.example.com" });
+    expect((await origin("https://inspector.example.com")).status).not.toBe(403);
+  });
+
+  test("a preflight needs no token and names every header", async () => {
+    const response = await server.fetch("/mcp", {
+      method: "OPTIONS",
+      headers: {
+        origin: "http://localhost:6274",
+        "access-control-request-method": "POST",
+        "access-control-request-headers": "authorization,content-type,mcp-param-region,x-odd",
+      },
+    });
+    expect(response.status).toBe(204);
+    const allowed = response.headers.get("access-control-allow-headers") ?? "";
+    for (const name of [
+      "Authorization",
+      "Content-Type",
+      "Accept",
+      "MCP-Protocol-Version",
+      "Mcp-Session-Id",
+      "Last-Event-ID",
+      "Mcp-Method",
+      "Mcp-Name",
+      "mcp-param-region",
+    ]) {
+      expect(allowed).toContain(name);
+    }
+    expect(allowed).not.toContain("x-odd");
+    expect(response.headers.get("access-control-allow-methods")).toBe("GET, POST, DELETE, OPTIONS");
+    expect(response.headers.get("access-control-allow-credentials")).toBeNull();
+  });
+
+  test.each(["/authorize", "/login", "/setup", "/connect", "/"])("%s has no CORS", async (path) => {
+    for (const method of ["GET", "OPTIONS"]) {
+      const response = await server.fetch(path, {
+        method,
+        headers: { origin: "https://web.test" },
+      });
+      expect(response.headers.get("access-control-allow-origin")).toBeNull();
+    }
+  });
+});
+
+test("60 wrong tokens a minute, then 429; a good token passes all the while", async () => {
+  server = await server.restart({ rateLimits: "on" });
+  for (let count = 0; count < 60; count++) await callMcp(server, "wrong");
+  expect((await callMcp(server, "wrong")).status).toBe(429);
+  expect((await callMcp(server, login.tokens.access_token)).status).toBe(200);
+  expect((await send({})).status).toBe(401);
+});
