@@ -113,5 +113,5 @@ export function nearest(word: string, words: readonly string[]): string | undefi
   const ranked = words
     .map((candidate) => ({ candidate, score: distance(word, candidate) }))
     .toSorted((a, b) => a.score - b.score)[0];
-  return ranked && ranked.score <= Math.max(1, word.length / 3) ? ranked.candidate : undefined;
+  return ranked && ranked.score <= Math.max(2, word.length / 3) ? ranked.candidate : undefined;
 }
