@@ -58,6 +58,8 @@ export interface Grant {
 export interface Owner {
   /** argon2id, PHC string format. */
   readonly password_hash: string;
+  /** Sessions and codes carry the epoch they were made in; raising it ends them all in one commit. */
+  readonly epoch: number;
   readonly created_at: number;
   readonly password_changed_at: number;
 }
@@ -89,19 +91,30 @@ export interface Code {
   readonly scope: string;
   readonly resource: string;
   readonly subject: string;
+  /** Owner epoch of the session that consented. */
+  readonly epoch: number;
   readonly expires_at: number;
   /** Set by the redemption: the family that the code became. */
   readonly family?: string;
 }
 
+/** Where a consent led to. */
+export interface Answered {
+  readonly location: string;
+  /** Id of the code in the codes table; absent when consent was denied. */
+  readonly code?: string;
+}
+
 /** A browser session of the owner, in memory, by the SHA-256 of the cookie. */
 export interface Session {
   readonly subject: string;
+  readonly epoch: number;
   readonly created_at: number;
   readonly last_used_at: number;
+  /** The idle end, never past the absolute one. */
   readonly expires_at: number;
-  /** Key of the form tokens given out in this session. */
-  readonly form_key: string;
+  /** Consents answered lately, by form nonce: a double click must not mint a second code. */
+  readonly answered: ReadonlyMap<string, Answered>;
 }
 
 const DAY = 86_400;
@@ -117,11 +130,26 @@ export function clientExpiresAt(client: Client, granted: boolean): number | unde
   return (client.last_grant_ended_at ?? client.first_grant_at) + IDLE_CLIENT_TTL;
 }
 
-type TableMaps = { readonly [N in TableName]: Map<string, Tables[N]> };
+/** All durable records, by table and id. */
+export type TableMaps = { readonly [N in TableName]: Map<string, Tables[N]> };
+
+export const emptyTables = (): TableMaps => ({
+  clients: new Map(),
+  refresh_tokens: new Map(),
+  owner: new Map(),
+  folder: new Map(),
+});
+
+/** Freezes a record with everything in it; returns it. */
+export function deepFreeze<T>(value: T): T {
+  if (typeof value !== "object" || value === null || Object.isFrozen(value)) return value;
+  for (const member of Object.values(value)) deepFreeze(member);
+  return Object.freeze(value);
+}
 
 /**
  * Removes what expired over a week ago, in place. A function of the data and the time alone, so a load that repeats it
- * after a crash comes to the same tables. Returns how many records went.
+ * after a crash comes to the same tables. `now` is in epoch seconds. Returns how many records went.
  */
 export function sweepExpired(tables: TableMaps, now: number): number {
   let removed = 0;
@@ -137,7 +165,7 @@ export function sweepExpired(tables: TableMaps, now: number): number {
     if (client && (client.last_grant_ended_at ?? 0) < grant.expires_at) {
       tables.clients.set(
         grant.client_id,
-        Object.freeze({ ...client, last_grant_ended_at: grant.expires_at }),
+        deepFreeze({ ...client, last_grant_ended_at: grant.expires_at }),
       );
     }
   }

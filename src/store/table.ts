@@ -1,6 +1,6 @@
 // The storage contract (six verbs a table, one commit over several tables) and the tables that live in memory only.
 import { StoreUnavailable } from "../errors.ts";
-import type { Code, Session, TableName, Tables } from "./records.ts";
+import { type Code, type Session, type TableName, type Tables, deepFreeze } from "./records.ts";
 
 /** Records by id. Every verb resolves when its effect is durable; records are frozen and replaced, never mutated. */
 export interface Table<T> {
@@ -21,10 +21,10 @@ export interface Table<T> {
 
 /** The newest queued state of the durable tables, inside one `update`: reads see every change queued before. */
 export interface Draft {
-  get<N extends TableName>(table: N, id: string): Readonly<Tables[N]> | undefined;
+  get<N extends TableName>(table: N, id: string): Tables[N] | undefined;
   put<N extends TableName>(table: N, id: string, record: Tables[N]): void;
   delete(table: TableName, id: string): void;
-  list<N extends TableName>(table: N): Iterable<[id: string, record: Readonly<Tables[N]>]>;
+  list<N extends TableName>(table: N): Iterable<[id: string, record: Tables[N]]>;
 }
 
 export type DurableTables = { readonly [N in TableName]: Table<Tables[N]> };
@@ -88,7 +88,7 @@ export function memoryTable<T extends { readonly expires_at: number }>(
       known && known.record.expires_at === record.expires_at
         ? known.deadline
         : monotonic() + record.expires_at * 1000 - now();
-    records.set(id, { record: Object.freeze(record), deadline });
+    records.set(id, { record: deepFreeze(record), deadline });
   };
 
   return {
@@ -111,5 +111,48 @@ export function memoryTable<T extends { readonly expires_at: number }>(
         const record = live(id);
         return record ? [[id, record]] : [];
       }),
+  };
+}
+
+/** A durable table: reads the committed state, changes it through `update`. */
+export function durableTable<N extends TableName>(
+  name: N,
+  committed: ReadonlyMap<string, Tables[N]>,
+  update: Store["update"],
+): Table<Tables[N]> {
+  const change = <R>(
+    id: string,
+    next: (current: Tables[N] | undefined) => Tables[N] | undefined,
+    result: (before: Tables[N] | undefined, after: Tables[N] | undefined) => R,
+  ): Promise<R> =>
+    update((draft) => {
+      const before = draft.get(name, id);
+      const after = next(before);
+      if (after === undefined) draft.delete(name, id);
+      else if (after !== before) draft.put(name, id, after);
+      return result(before, after);
+    });
+  return {
+    get: async (id) => committed.get(id),
+    put: (id, record) =>
+      change(
+        id,
+        () => record,
+        () => undefined,
+      ),
+    take: (id) =>
+      change(
+        id,
+        () => undefined,
+        (before) => before,
+      ),
+    update: (id, next) => change(id, next, (_, after) => after),
+    delete: (id) =>
+      change(
+        id,
+        () => undefined,
+        (before) => before !== undefined,
+      ),
+    list: async () => [...committed],
   };
 }

@@ -1,0 +1,158 @@
+// The names in the data folder and the open folder itself: paths, identity, directory sync. Knows no file's content.
+import {
+  closeSync,
+  existsSync,
+  fstatSync,
+  fsync,
+  mkdirSync,
+  openSync,
+  readSync,
+  realpathSync,
+  statSync,
+} from "node:fs";
+import { hostname } from "node:os";
+import { join } from "node:path";
+import { promisify } from "node:util";
+import { FatalError, reason } from "../errors.ts";
+
+/** What the store found, for the terminal and the audit trail. `kind` is one stable word, `message` one sentence. */
+export interface Notice {
+  readonly kind: string;
+  readonly message: string;
+}
+
+/** Work done since the start: for metrics, and for tests, which count instead of measuring time. */
+export interface Counters {
+  groups: number;
+  changes: number;
+  writes: number;
+  bytes: number;
+  syncs: number;
+  failures: number;
+  compactions: number;
+}
+
+export const newCounters = (): Counters => ({
+  groups: 0,
+  changes: 0,
+  writes: 0,
+  bytes: 0,
+  syncs: 0,
+  failures: 0,
+  compactions: 0,
+});
+
+export const STATE = "state.json";
+export const PREVIOUS = "state.json.prev";
+export const LOCK = ".lock";
+export const LOCK_OWNER = ".lock.json";
+
+/** What a name in the data folder stands for. */
+export type NameKind = "file" | "temporary" | "kept" | "lock" | "socket" | "tolerated" | "foreign";
+
+const kinds: readonly [NameKind, RegExp][] = [
+  ["temporary", /^state\.json\.\d+$/],
+  ["kept", /\.(corrupt|edited|schema)-/],
+  ["file", /^(state\.json(\.prev)?|journal\.\d{12,}\.jsonl|audit\.jsonl.*)$/],
+  ["file", /^(config\.json|setup-link|\.lock\.json)$/],
+  ["lock", /^\.lock$/],
+  ["socket", /^admin\.sock$/],
+  ["tolerated", /^(README\.md|\.gitignore|\.gitkeep|\.DS_Store|lost\+found)$/],
+];
+
+export const kindOf = (name: string): NameKind =>
+  kinds.find(([, pattern]) => pattern.test(name))?.[0] ?? "foreign";
+
+/** The data folder, open for as long as the process owns it. */
+export interface DataFolder {
+  /** Absolute, symbolic links resolved. */
+  readonly path: string;
+  readonly dev: number;
+  readonly ino: number;
+  readonly host: string;
+  /** Of the directory; undefined where directories cannot be opened (Windows). */
+  readonly descriptor: number | undefined;
+  at(name: string): string;
+  /** Makes creations, renames and removals in the folder durable. */
+  sync(): Promise<void>;
+  /** Whether the path still leads to the folder that was opened. */
+  isInPlace(): boolean;
+  close(): void;
+}
+
+const fsyncDirectory = promisify(fsync);
+
+/**
+ * Opens the folder, created with mode 0700 when it is missing.
+ * @throws {FatalError} exit code 77 or 78
+ */
+export function openDataFolder(given: string, counters: Counters): DataFolder {
+  const path = makeFolder(given);
+  const windows = process.platform === "win32";
+  const descriptor = windows ? undefined : openSync(path, "r");
+  const { dev, ino } = descriptor === undefined ? statSync(path) : fstatSync(descriptor);
+  return {
+    path,
+    dev,
+    ino,
+    host: hostname(),
+    descriptor,
+    at: (name) => join(path, name),
+    async sync() {
+      if (descriptor === undefined) return;
+      counters.syncs++;
+      await fsyncDirectory(descriptor).catch((error: unknown) => {
+        // Some file systems have no directory sync; there is nothing better to do on them.
+        if (!["EINVAL", "ENOTSUP", "EOPNOTSUPP"].includes(errorCode(error))) throw error;
+      });
+    },
+    isInPlace() {
+      const there = statSync(path, { throwIfNoEntry: false });
+      return there?.dev === dev && there.ino === ino;
+    },
+    close() {
+      if (descriptor !== undefined) closeSync(descriptor);
+    },
+  };
+}
+
+function makeFolder(given: string): string {
+  try {
+    mkdirSync(given, { recursive: true, mode: 0o700 });
+    return realpathSync(given);
+  } catch (cause) {
+    const code = errorCode(cause);
+    throw new FatalError(`the data folder ${given} cannot be used: ${reason(cause)}`, {
+      exitCode: code === "EACCES" || code === "EPERM" || code === "EROFS" ? 77 : 78,
+      hint: "name a folder that you may write to with --data",
+      cause,
+    });
+  }
+}
+
+/** The `code` of a system error, or "". */
+export function errorCode(error: unknown): string {
+  return error instanceof Error && "code" in error && typeof error.code === "string"
+    ? error.code
+    : "";
+}
+
+/** A name for a file that is set aside: never one that is taken. `label` is corrupt, edited or schema. */
+export function asideName(folder: DataFolder, name: string, label: string, now: number): string {
+  const time = new Date(now).toISOString().replaceAll(/[-:]/g, "");
+  for (let count = 1; ; count++) {
+    const aside = `${name}.${label}-${time}${count === 1 ? "" : `-${count}`}`;
+    if (!existsSync(folder.at(aside))) return aside;
+  }
+}
+
+/** Reads a file, or its first `limit` bytes. */
+export function readStart(path: string, limit: number): Buffer {
+  const descriptor = openSync(path, "r");
+  try {
+    const start = Buffer.alloc(limit);
+    return start.subarray(0, readSync(descriptor, start, 0, limit, 0));
+  } finally {
+    closeSync(descriptor);
+  }
+}

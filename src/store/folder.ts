@@ -1,0 +1,196 @@
+// The data folder as a store: the steps of a start in their order, the tables on top, and the end. How each step works is
+// in the file that it calls.
+import { lstatSync, readFileSync, readdirSync, renameSync, rmSync } from "node:fs";
+import { FatalError, reason } from "../errors.ts";
+import { seconds } from "../primitives.ts";
+import type { Main } from "./compaction.ts";
+import { folderClock } from "./expiry.ts";
+import {
+  type Counters,
+  type DataFolder,
+  type Notice,
+  STATE,
+  asideName,
+  errorCode,
+  kindOf,
+  newCounters,
+  openDataFolder,
+  readStart,
+} from "./files.ts";
+import { checkFileSystem, fileSystemType } from "./filesystem.ts";
+import { type FolderLock, lockFolder } from "./lock.ts";
+import { checkEntries, checkFolder } from "./permissions.ts";
+import { sweepExpired } from "./records.ts";
+import { type Base, type FolderFiles, type Recovered, recover } from "./recovery.ts";
+import { type Running, startRunning } from "./running.ts";
+import type { FileIdentity } from "./snapshot.ts";
+import { type Store, durableTable, memoryTable } from "./table.ts";
+
+export type { Notice } from "./files.ts";
+
+export interface StoreOptions {
+  /** Absolute path of the data folder; created when it is missing. */
+  readonly path: string;
+  /** The public URL, for the snapshot's header. */
+  readonly issuer: string;
+  /** Epoch milliseconds. */
+  readonly now: () => number;
+  /** Milliseconds that no clock change moves. */
+  readonly monotonic: () => number;
+  /** Called as things are found, before the store is open too. */
+  readonly notice: (notice: Notice) => void;
+  /** The running store cannot go on; what comes is refused. The process should end with the error's exit code. */
+  readonly fatal: (error: FatalError) => void;
+  /** Allow network file systems. */
+  readonly unsafeFolder?: boolean;
+  /** Milliseconds to wait for another process that has the folder. */
+  readonly lockWait?: number;
+  /** Limits of one journal line: changes and characters. */
+  readonly groupChanges?: number;
+  readonly groupLength?: number;
+  /** Bytes of journal below which no snapshot is made, and bytes that one leaves free on the disk. */
+  readonly journalLimit?: number;
+  readonly spareSpace?: number;
+}
+
+export interface OpenStore extends Store {
+  /** There was nothing at all in the folder. */
+  readonly isNew: boolean;
+  readonly counters: Readonly<Counters>;
+  /** Writes the snapshot now. Rejects when that fails; nothing is lost then. */
+  compact(): Promise<void>;
+}
+
+const LOCK_WAIT = 10_000;
+const CODES = 256;
+const SESSIONS = 50;
+
+/**
+ * Opens the data folder for this process alone.
+ * @throws {FatalError} exit code 75 (another process has it), 77 (not ours to use) or 78 (damaged, newer, not a folder)
+ */
+export async function openStore(options: StoreOptions): Promise<OpenStore> {
+  const counters = newCounters();
+  const folder = openDataFolder(options.path, counters);
+  let lock: FolderLock | undefined;
+  try {
+    // 1.
+    checkFolder(folder, options.notice);
+    checkFileSystem(folder.path, fileSystemType(folder), options);
+    const { lockWait: wait = LOCK_WAIT, now, notice } = options;
+    lock = await lockFolder(folder, { wait, now, notice });
+    rmSync(folder.at("admin.sock"), { force: true });
+    return await openLocked(folder, lock, counters, options);
+  } catch (error) {
+    lock?.release();
+    folder.close();
+    if (errorCode(error) === "") throw error;
+    throw new FatalError(`the data folder ${folder.path} cannot be opened: ${reason(error)}`, {
+      exitCode: errorCode(error) === "EACCES" || errorCode(error) === "EPERM" ? 77 : 78,
+      cause: error,
+    });
+  }
+}
+
+async function openLocked(
+  folder: DataFolder,
+  lock: FolderLock,
+  counters: Counters,
+  options: StoreOptions,
+): Promise<OpenStore> {
+  const { now, monotonic, notice } = options;
+  // 2.
+  const names = await listFolder(folder, notice);
+  const isNew = !names.some((name) => kindOf(name) === "kept" || /^(state|journal)\./.test(name));
+  if (isNew) notice({ kind: "new", message: `${folder.path} is a new data folder` });
+  const identity = lstatSync(folder.at(STATE), { throwIfNoEntry: false });
+  // 3 to 12.
+  const recovered = recover(filesOf(folder, names));
+  for (const found of recovered.notices) notice(found);
+  tellMoved(folder, recovered, notice);
+  // 13.
+  const { snapshot } = recovered;
+  const main = snapshot?.name === STATE ? mainOf(snapshot, identity) : undefined;
+  if (identity && !main) {
+    renameSync(folder.at(STATE), folder.at(asideName(folder, STATE, "corrupt", now())));
+    await folder.sync();
+  }
+  // 14.
+  const clock = folderClock(recovered.newest, now, monotonic);
+  if (clock.plausible()) sweepExpired(recovered.tables, seconds(clock.stamp()));
+  else notice(clockDoubt);
+  // 15.
+  const running = startRunning({ ...options, folder, lock, counters, clock, recovered, main });
+  await running.settle(snapshot !== undefined && !main?.isGood);
+  return tablesOf(running, options, counters, isNew);
+}
+
+// 2. Our temporary files are from writes that never came to their end.
+async function listFolder(
+  folder: DataFolder,
+  notice: (notice: Notice) => void,
+): Promise<readonly string[]> {
+  const names = readdirSync(folder.path);
+  checkEntries(folder, names, notice);
+  const temporary = names.filter((name) => kindOf(name) === "temporary");
+  for (const name of temporary) rmSync(folder.at(name), { force: true });
+  if (temporary.length > 0) await folder.sync();
+  const foreign = names.filter((name) => kindOf(name) === "foreign");
+  if (foreign.length > 0) {
+    const message = `${folder.path} holds files that are not Postern's: ${foreign.slice(0, 5).join(", ")}`;
+    notice({ kind: "foreign-names", message });
+  }
+  return names.filter((name) => !temporary.includes(name));
+}
+
+const filesOf = (folder: DataFolder, names: readonly string[]): FolderFiles => ({
+  names,
+  read: (name, limit) =>
+    limit === undefined ? readFileSync(folder.at(name)) : readStart(folder.at(name), limit),
+});
+
+function mainOf({ header, edited }: Base, identity: FileIdentity | undefined): Main | undefined {
+  return identity && { rev: header.rev, identity, isGood: !edited };
+}
+
+function tellMoved(
+  folder: DataFolder,
+  { snapshot }: Recovered,
+  notice: (notice: Notice) => void,
+): void {
+  if (!snapshot) return;
+  const { dev, ino, host } = snapshot.header.folder;
+  if (dev === folder.dev && ino === folder.ino && host === folder.host) return;
+  const savedAt = new Date(snapshot.header.savedAt).toISOString();
+  const message = `${folder.path} was copied or restored since it was saved on ${host} at ${savedAt}`;
+  notice({ kind: "copied", message });
+}
+
+const clockDoubt: Notice = {
+  kind: "clock",
+  message: "the clock does not fit the times in the data folder: expired records stay for now",
+};
+
+function tablesOf(
+  { memory, update, revoke, compact, close }: Running,
+  { now, monotonic }: StoreOptions,
+  counters: Counters,
+  isNew: boolean,
+): OpenStore {
+  const { tables } = memory;
+  const clocks = { now, monotonic };
+  return {
+    clients: durableTable("clients", tables.clients, update),
+    refresh_tokens: durableTable("refresh_tokens", tables.refresh_tokens, update),
+    owner: durableTable("owner", tables.owner, update),
+    folder: durableTable("folder", tables.folder, update),
+    codes: memoryTable({ cap: CODES, whenFull: "refuse", ...clocks }),
+    sessions: memoryTable({ cap: SESSIONS, whenFull: "drop oldest", ...clocks }),
+    isNew,
+    counters,
+    update,
+    revoke,
+    compact,
+    close,
+  };
+}

@@ -1,0 +1,137 @@
+// One process owns the data folder: flock is the guard, proper-lockfile the visible sign beside it, and the guard where
+// flock is missing. While flock is there nobody is judged by pid or clock.
+import { readFileSync, rmSync, writeFileSync } from "node:fs";
+import { lockSync } from "proper-lockfile";
+import { FatalError, reason } from "../errors.ts";
+import { type DataFolder, LOCK, LOCK_OWNER, type Notice, errorCode } from "./files.ts";
+import { flock } from "./flock.ts";
+
+export interface LockOptions {
+  /** Milliseconds to wait for the process that holds the folder. */
+  readonly wait: number;
+  readonly now: () => number;
+  readonly notice: (notice: Notice) => void;
+}
+
+export interface FolderLock {
+  /** Whether the folder is still ours. Always true while flock guards it. */
+  held(): boolean;
+  release(): void;
+}
+
+const POLL = 100;
+const STALE = 10_000;
+const UPDATE = 5_000;
+/** What file times may be off by. */
+const FILE_TIME = 2_000;
+
+/**
+ * Takes the folder; waits when another process has it, as in an overlapping deploy.
+ * @throws {FatalError} exit code 75 when the other process keeps it
+ */
+export async function lockFolder(folder: DataFolder, options: LockOptions): Promise<FolderLock> {
+  let lock = takeFolder(folder, options);
+  if (!lock) options.notice({ kind: "waiting", message: `waiting for ${holder(folder)}` });
+  // Counted in sleeps, because the wait must end whatever the clock does. Without flock it must outlast a lock that
+  // kill -9 left behind.
+  const wait = options.wait + (folder.descriptor === undefined ? FILE_TIME : 0);
+  for (let waited = 0; !lock && waited < wait; waited += POLL) {
+    await Bun.sleep(Math.min(POLL, wait - waited));
+    lock = takeFolder(folder, options);
+  }
+  if (lock) return lock;
+  throw new FatalError(`the data folder ${folder.path} is in use by ${holder(folder)}`, {
+    exitCode: 75,
+    hint: "stop that process first: one process owns a data folder at a time",
+  });
+}
+
+function takeFolder(folder: DataFolder, options: LockOptions): FolderLock | undefined {
+  const taken = folder.descriptor === undefined ? "missing" : flock(folder.descriptor);
+  if (taken === "busy") return undefined;
+  return taken === "locked" ? signFolder(folder, options) : guardBySign(folder, options);
+}
+
+/** With flock held: a leftover sign is nobody's, and a sign that cannot be made is only a pity. */
+function signFolder(folder: DataFolder, { now, notice }: LockOptions): FolderLock {
+  let unlock: (() => void) | undefined;
+  const sign = (): void => {
+    try {
+      rmSync(folder.at(LOCK), { recursive: true, force: true });
+      unlock = makeSign(folder, sign);
+      writeOwner(folder, now());
+    } catch (error) {
+      notice({ kind: "lock-sign", message: `the lock's sign cannot be made: ${reason(error)}` });
+    }
+  };
+  sign();
+  return releasable(
+    folder,
+    () => unlock?.(),
+    () => true,
+  );
+}
+
+/** Without flock: the sign is the guard, nobody takes it over before it is stale, and ours may be lost. */
+function guardBySign(folder: DataFolder, { now }: LockOptions): FolderLock | undefined {
+  let lost = false;
+  try {
+    const unlock = makeSign(folder, () => (lost = true));
+    const owner = writeOwner(folder, now());
+    // Whoever took the sign over while we were frozen has written its own name.
+    return releasable(folder, unlock, () => !lost && readOwner(folder) === owner);
+  } catch (cause) {
+    if (errorCode(cause) === "ELOCKED") return undefined;
+    throw new FatalError(`the data folder ${folder.path} cannot be locked: ${reason(cause)}`, {
+      exitCode: 77,
+      cause,
+    });
+  }
+}
+
+function makeSign(folder: DataFolder, onCompromised: () => void): () => void {
+  const umask = process.umask(0o077);
+  try {
+    const lockfilePath = folder.at(LOCK);
+    const options = { lockfilePath, realpath: false, stale: STALE, update: UPDATE, onCompromised };
+    return lockSync(folder.path, options);
+  } finally {
+    process.umask(umask);
+  }
+}
+
+/** proper-lockfile misses three ordinary ways of ending under Bun, which the exit event does not. */
+function releasable(folder: DataFolder, unlock: () => void, held: () => boolean): FolderLock {
+  const release = (): void => {
+    process.off("exit", release);
+    if (held()) rmSync(folder.at(LOCK_OWNER), { force: true });
+    try {
+      unlock();
+    } catch {
+      // ERELEASED: the sign was lost before; it is not ours to remove.
+    }
+  };
+  process.on("exit", release);
+  return { held, release };
+}
+
+function writeOwner(folder: DataFolder, now: number): string {
+  const owner = JSON.stringify({ pid: process.pid, host: folder.host, since: now });
+  rmSync(folder.at(LOCK_OWNER), { force: true });
+  writeFileSync(folder.at(LOCK_OWNER), owner, { flag: "wx", mode: 0o600 });
+  return owner;
+}
+
+function readOwner(folder: DataFolder): string | undefined {
+  try {
+    return readFileSync(folder.at(LOCK_OWNER), "utf8");
+  } catch {
+    return undefined;
+  }
+}
+
+/** For people: who has the folder, as far as its `.lock.json` tells. */
+function holder(folder: DataFolder): string {
+  const [, pid, host] = /^\{"pid":(\d+),"host":"([^"]*)"/.exec(readOwner(folder) ?? "") ?? [];
+  return pid === undefined ? "another process" : `pid ${pid} on host ${host}`;
+}

@@ -1,0 +1,78 @@
+// Who may read the data folder, and what stands in it: the owner's alone, and regular files only. Tightens modes and
+// refuses the rest.
+import { type Stats, chmodSync, lstatSync, statSync } from "node:fs";
+import { FatalError } from "../errors.ts";
+import { type DataFolder, type Notice, kindOf } from "./files.ts";
+
+/** Permission bits of group and others. */
+const OTHERS = 0o077;
+
+/**
+ * Checks the folder itself.
+ * @throws {FatalError} exit code 77 or 78
+ */
+export function checkFolder(folder: DataFolder, notice: (notice: Notice) => void): void {
+  const there = statSync(folder.path);
+  if (!there.isDirectory()) {
+    throw new FatalError(`${folder.path} is not a folder`, {
+      exitCode: 78,
+      hint: "name a folder with --data",
+    });
+  }
+  checkOwner(folder.path, there);
+  if (tighten(folder.path, there, 0o700)) {
+    const message = `${folder.path} was open to others: its mode is 0700 now`;
+    notice({ kind: "loose-modes", message });
+  }
+}
+
+/**
+ * Checks everything in the folder that is ours.
+ * @throws {FatalError} exit code 77 or 78
+ */
+export function checkEntries(
+  folder: DataFolder,
+  names: readonly string[],
+  notice: (notice: Notice) => void,
+): void {
+  const loose = names.filter((name) => {
+    const kind = kindOf(name);
+    if (kind !== "file" && kind !== "kept") return false;
+    const path = folder.at(name);
+    const there = lstatSync(path, { throwIfNoEntry: false });
+    if (!there) return false;
+    if (!there.isFile()) {
+      throw new FatalError(`${path} is not a regular file`, {
+        exitCode: 78,
+        hint: `move it away: mv ${quoted(path)} ${quoted(`${path}.away`)}`,
+      });
+    }
+    checkOwner(path, there);
+    return tighten(path, there, 0o600);
+  });
+  if (loose.length === 0) return;
+  const message = `files were open to others, their mode is 0600 now: ${loose.join(", ")}`;
+  notice({ kind: "loose-modes", message });
+}
+
+function checkOwner(path: string, { uid }: Stats): void {
+  const user = process.geteuid?.();
+  if (user === undefined || uid === user) return;
+  throw new FatalError(`${path} belongs to user ${uid}, and this is user ${user}`, {
+    exitCode: 77,
+    hint: `start as that user, or give it away: sudo chown -R ${user} ${quoted(path)}`,
+  });
+}
+
+/** Takes the rights of others away; whether there were any. */
+function tighten(path: string, { mode }: Stats, wanted: number): boolean {
+  if (process.platform === "win32" || (mode & OTHERS) === 0) return false;
+  try {
+    chmodSync(path, wanted);
+  } catch {
+    // A file system without modes shows everything as open; who may read it was decided at the mount.
+  }
+  return true;
+}
+
+const quoted = (path: string): string => `'${path.replaceAll("'", `'\\''`)}'`;

@@ -1,0 +1,263 @@
+// Recovery: which snapshot and which lines of which journals are the state. A function of the files alone: it writes
+// nothing. The numbers are those of the steps of a start, which folder.ts goes through.
+import { FatalError, reason } from "../errors.ts";
+import { type Notice, PREVIOUS, STATE, kindOf } from "./files.ts";
+import {
+  GENESIS,
+  type JournalLine,
+  type JournalText,
+  SCHEMA,
+  journalBase,
+  journalName,
+  readHeader,
+  readJournal,
+} from "./journal.ts";
+import { type TableMaps, deepFreeze, emptyTables, tableNames } from "./records.ts";
+import { type SnapshotHeader, readSnapshot, snapshotStart } from "./snapshot.ts";
+
+/** The files of a folder, listed once. */
+export interface FolderFiles {
+  readonly names: readonly string[];
+  /** The content of a file, or its first `limit` bytes. */
+  read(name: string, limit?: number): Buffer;
+}
+
+export interface Recovered {
+  readonly tables: TableMaps;
+  readonly rev: number;
+  readonly chain: string;
+  /** What it stands on; undefined: no snapshot, everything is from journals. */
+  readonly snapshot: Base | undefined;
+  /** The newest time in the folder, epoch milliseconds; undefined when there is none. */
+  readonly newest: number | undefined;
+  /** Characters of journal that the snapshot lacks. */
+  readonly journalBytes: number;
+  /** Journals that hold nothing which counts. */
+  readonly voids: readonly string[];
+  readonly notices: readonly Notice[];
+}
+
+export interface Base {
+  readonly name: typeof STATE | typeof PREVIOUS;
+  readonly header: SnapshotHeader;
+  readonly edited: boolean;
+}
+
+interface ListedJournal {
+  readonly name: string;
+  readonly base: number;
+  readonly isReadable: boolean;
+}
+
+/** Where replay begins. */
+interface Candidate {
+  readonly base: Base | undefined;
+  readonly tables: TableMaps;
+  readonly rev: number;
+  readonly chain: string;
+}
+
+interface Source {
+  readonly name: string;
+  readonly load: () => Candidate;
+}
+
+const START = 4096;
+const HINT =
+  "`postern check --salvage` saves what can be saved, in a copy. " +
+  'If you edited state.json by hand: make its last line "sum":""} to have it taken as it is';
+
+/**
+ * Finds the newest state that the files hold.
+ * @throws {FatalError} exit code 78: the files are newer than this version, or damaged, with every reason
+ */
+export function recover(files: FolderFiles): Recovered {
+  const journals = listJournals(files);
+  refuseNewerSnapshot(files);
+  const failures: string[] = [];
+  for (const { name, load } of sources(files, journals)) {
+    try {
+      const recovered = replay(files, journals, load());
+      return { ...recovered, notices: [...failures.map(passedOver), ...recovered.notices] };
+    } catch (error) {
+      failures.push(`${name}: ${reason(error)}`);
+    }
+  }
+  // 12.
+  throw damaged(failures.join("; "));
+}
+
+const damaged = (message: string): FatalError =>
+  new FatalError(`the data folder cannot be loaded: ${message}`, { exitCode: 78, hint: HINT });
+
+function newer(name: string, schema: number): FatalError {
+  return new FatalError(`${name} was written by a newer Postern (schema ${schema})`, {
+    exitCode: 78,
+    hint: "use that version; nothing was changed",
+  });
+}
+
+// 3. A schema above ours is left alone.
+function refuseNewerSnapshot(files: FolderFiles): void {
+  if (!files.names.includes(STATE)) return;
+  const start = snapshotStart(files.read(STATE, START));
+  if (start && start.schema > SCHEMA) throw newer(STATE, start.schema);
+}
+
+// 5. By base. Without a readable header a journal counts as absent.
+function listJournals(files: FolderFiles): ListedJournal[] {
+  const journals = files.names.flatMap((name): ListedJournal[] => {
+    const base = journalBase(name);
+    if (base === undefined) return [];
+    const header = readHeader(files.read(name, START));
+    if (header && header.schema > SCHEMA) throw newer(name, header.schema);
+    return [{ name, base, isReadable: header?.base === base }];
+  });
+  return journals.toSorted((a, b) => a.base - b.base);
+}
+
+// 4. state.json, then the generation before it; empty only where nothing says that there was more.
+function sources(files: FolderFiles, journals: readonly ListedJournal[]): Source[] {
+  if (files.names.includes(STATE) || files.names.includes(PREVIOUS)) {
+    const names = [STATE, PREVIOUS] as const;
+    return names.map((name) => ({ name, load: () => loadSnapshot(files, name) }));
+  }
+  const setAside = files.names.find((name) => kindOf(name) === "kept");
+  const [first] = journals;
+  if (setAside !== undefined) throw damaged(`${STATE} is missing, and there is ${setAside}`);
+  if (first && first.base > 0) throw damaged(`${STATE} is missing, and ${first.name} builds on it`);
+  const tables = emptyTables();
+  return [{ name: "journals", load: () => ({ base: undefined, tables, rev: 0, chain: GENESIS }) }];
+}
+
+function loadSnapshot(files: FolderFiles, name: Base["name"]): Candidate {
+  if (!files.names.includes(name)) throw new Error("it is missing");
+  const { header, tables, edited } = readSnapshot(files.read(name));
+  if (header.schema !== SCHEMA) throw new Error(`its schema ${header.schema} is not known`);
+  return { base: { name, header, edited }, tables, rev: header.rev, chain: header.chain };
+}
+
+/** How far a replay has come. */
+interface Replay {
+  readonly tables: TableMaps;
+  rev: number;
+  chain: string;
+  newest: number | undefined;
+  bytes: number;
+  torn: Notice | undefined;
+}
+
+// 6. A candidate sets rev and chain; the end of a journal is the base of the next readable one.
+function replay(
+  files: FolderFiles,
+  journals: readonly ListedJournal[],
+  { base, tables, rev, chain }: Candidate,
+): Recovered {
+  const newest = base?.header.savedAt;
+  const state: Replay = { tables, rev, chain, newest, bytes: 0, torn: undefined };
+  const readable = journals.filter(({ isReadable }) => isReadable);
+  for (const [index, journal] of readable.entries()) {
+    const end = readable[index + 1]?.base;
+    if (journal.base > state.rev) throw missing(state.rev + 1, journal.base);
+    // Not even touching the snapshot: a busy hour leaves many of these.
+    if (end !== undefined && end < state.rev) continue;
+    replayJournal(state, journal.name, end, readJournal(files.read(journal.name)));
+  }
+  const unreadable = journals.filter(({ isReadable }) => !isReadable).map(({ name }) => name);
+  for (const name of unreadable) {
+    assertNothingBehind(state, name, readJournal(files.read(name)));
+  }
+  if (base?.edited && state.rev > rev) {
+    throw new Error("its checksum was emptied by hand, but there are journals above it");
+  }
+  return {
+    tables,
+    rev: state.rev,
+    chain: state.chain,
+    snapshot: base,
+    newest: state.newest,
+    journalBytes: state.bytes,
+    voids: [...unreadable, ...files.names.filter((name) => name === journalName(state.rev))],
+    notices: [...(state.torn ? [state.torn] : []), ...(base?.edited ? [editTaken] : [])],
+  };
+}
+
+function replayJournal(
+  state: Replay,
+  name: string,
+  end: number | undefined,
+  text: JournalText,
+): void {
+  for (const line of text.lines) {
+    // 8. A journal named N voids what older journals hold above N.
+    if (end !== undefined && line.rev > end) break;
+    replayLine(state, name, line);
+  }
+  if (end !== undefined) {
+    // 10.
+    if (state.rev < end) throw missing(state.rev + 1, end);
+    return;
+  }
+  // 11.
+  assertNothingBehind(state, name, text);
+  if (text.badBytes === 0) return;
+  state.torn = {
+    kind: "torn-tail",
+    message: `the last ${text.badBytes} bytes of ${name} are a change that was never answered: dropped`,
+  };
+}
+
+function replayLine(state: Replay, name: string, line: JournalLine): void {
+  state.newest = Math.max(state.newest ?? 0, line.at);
+  // 7.
+  if (line.rev < state.rev) return;
+  if (line.rev === state.rev) {
+    if (line.sum === state.chain) return;
+    throw new Error(`${name} tells another history of change ${line.rev}`);
+  }
+  // 9.
+  if (line.rev > state.rev + 1 || line.prev !== state.chain) {
+    throw missing(state.rev + 1, line.rev - 1);
+  }
+  applyLine(state.tables, name, line);
+  state.rev = line.rev;
+  state.chain = line.sum;
+  state.bytes += line.length;
+}
+
+function applyLine(tables: TableMaps, journal: string, line: JournalLine): void {
+  const changes: unknown = JSON.parse(line.changes());
+  if (!Array.isArray(changes)) throw new Error(`change ${line.rev} in ${journal} is no list`);
+  for (const change of changes) {
+    const [tableName, id, record]: unknown[] = Array.isArray(change) ? change : [];
+    const known = tableNames.find((name) => name === tableName);
+    if (known === undefined || typeof id !== "string" || typeof record !== "object") {
+      throw new Error(`change ${line.rev} in ${journal} is not one that this version knows`);
+    }
+    const table: Map<string, unknown> = tables[known];
+    if (record === null) table.delete(id);
+    else table.set(id, deepFreeze(record));
+  }
+}
+
+/** A bad line with a good one behind it, above all that was found: what was once durable is damaged. */
+function assertNothingBehind(state: Replay, name: string, text: JournalText): void {
+  if (text.goodBehind <= state.rev) return;
+  throw new Error(`${name} is damaged before change ${text.goodBehind}`);
+}
+
+function missing(first: number, last: number): Error {
+  return new Error(
+    first >= last ? `change ${first} is missing` : `changes ${first} to ${last} are missing`,
+  );
+}
+
+function passedOver(failure: string): Notice {
+  const message = `${failure}; its last generation and the journals are used instead`;
+  return { kind: "previous-snapshot", message };
+}
+
+const editTaken: Notice = {
+  kind: "edited",
+  message: `${STATE} was edited by hand and is taken as it is`,
+};
