@@ -10,9 +10,8 @@ import {
   type AuthorizationRequest,
   findTarget,
   readAuthorizationRequest,
-  redirectLocation,
-  sendBack,
-} from "./authorize.ts";
+} from "./authorization_request.ts";
+import { redirectLocation, sendBack } from "./authorize.ts";
 import { readForm } from "../form.ts";
 import { newCode } from "./tokens.ts";
 
@@ -34,7 +33,9 @@ export async function consent(request: Request, deps: Deps, call: Call): Promise
   const { query, nonce }: { query: string; nonce: string } = JSON.parse(content);
   const target = await findTarget(query, deps);
   const asked = readAuthorizationRequest(query, target, deps);
-  const allowed = form.get("decision") === "allow";
+  const decision = form.get("decision");
+  // "show": the client runs on another machine, so its loopback address is shown to be copied, not opened here.
+  const allowed = decision === "allow" || decision === "show";
   const answered = await settle(asked, allowed, nonce, session, deps);
   deps.audit.record(allowed ? "consent_granted" : "consent_denied", {
     client: asked.client.id,
@@ -44,7 +45,7 @@ export async function consent(request: Request, deps: Deps, call: Call): Promise
     address: call.address,
   });
   const clientName = asked.client.client.client_name;
-  return sendBack({ location: answered.location, clientName }, deps);
+  return sendBack({ location: answered.location, clientName, show: decision === "show" }, deps);
 }
 
 /**
@@ -58,6 +59,7 @@ async function settle(
   session: FoundSession,
   deps: Deps,
 ): Promise<Answered> {
+  if (allowed && asked.readmit) await readmit(asked, deps);
   const code = newCode();
   const to = { uri: asked.redirectUri, state: asked.state };
   const fresh: Answered = allowed
@@ -85,6 +87,16 @@ async function settle(
   throw new OAuthError("access_denied", "this page was answered before", {
     advice:
       "The client has its answer; you can close this window. To connect again, start in the client.",
+  });
+}
+
+/** Takes a client in again whose record was lost with an older copy of the folder; durable before the code exists. */
+async function readmit(
+  { client: { id, client } }: AuthorizationRequest,
+  deps: Deps,
+): Promise<void> {
+  await deps.store.update((draft) => {
+    if (!draft.get("clients", id)) draft.put("clients", id, client);
   });
 }
 

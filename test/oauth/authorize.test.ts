@@ -335,3 +335,101 @@ describe("over a restart", () => {
     await own.close();
   });
 });
+
+describe("a client whose record an older copy of the folder does not have", () => {
+  const cursor = "cursor://anysphere.cursor-mcp/oauth/callback";
+  let old: TestServer;
+  let id: string;
+  let browser: Browser;
+  beforeAll(async () => {
+    old = await startServer();
+    await registerClient(old);
+    id = (
+      await registerClient(old, {
+        redirect_uris: [REDIRECT, cursor, "https://claude.ai/api/mcp/auth_callback"],
+      })
+    ).client_id;
+    // What a restored copy from before the registration looks like.
+    await old.deps.store.clients.delete(id);
+    browser = new Browser(old);
+    await browser.signIn();
+  });
+  afterAll(() => old.close());
+
+  test.each([REDIRECT, cursor, "https://claude.ai/api/mcp/auth_callback"])(
+    "is taken in again, to %s",
+    async (redirect) => {
+      const request = authorizationUrl(old, id, { redirect_uri: redirect });
+      const page = await expectPage(await browser.get(request), 400);
+      expect(page).toContain("no record of it");
+      expect(await old.deps.store.clients.get(id)).toBeUndefined();
+      const response = await browser.authorize(request);
+      const location =
+        response.headers.get("location") ??
+        /content="0; ?url=([^"]*)"/i.exec(await response.text())?.[1]?.replaceAll("&amp;", "&") ??
+        "";
+      const code = /code=([^&]*)/.exec(location)?.[1] ?? "";
+      expect((await redeemCode(old, id, code, { redirect_uri: redirect })).status).toBe(200);
+      await old.deps.store.clients.delete(id);
+    },
+  );
+
+  test("a program that asks first sees a 4xx and may register again", async () => {
+    expect((await old.fetch(authorizationUrl(old, id))).status).toBe(400);
+  });
+
+  test("a denial stores nothing", async () => {
+    await browser.authorize(authorizationUrl(old, id), "deny");
+    expect(await old.deps.store.clients.get(id)).toBeUndefined();
+  });
+
+  test.each<[string, () => string]>([
+    ["an id of another folder", () => authorizationUrl(old, clientId)],
+    [
+      "an id with one changed character",
+      () => authorizationUrl(old, `${id.slice(0, -2)}${id.at(-2) === "A" ? "B" : "A"}${id.at(-1)}`),
+    ],
+    [
+      "a redirect URI that nobody may register",
+      () => authorizationUrl(old, id, { redirect_uri: "http://evil.test/cb" }),
+    ],
+    ["no redirect URI", () => authorizationUrl(old, id, { redirect_uri: undefined })],
+  ])("%s is an error page", async (_name, request) => {
+    const html = await expectPage(await browser.get(request()));
+    expect(html).not.toContain('value="allow"');
+  });
+
+  test("closed registration takes nobody in again", async () => {
+    old = await old.restart({ registration: "closed" });
+    expect(await expectPage(await old.fetch(authorizationUrl(old, id)))).not.toContain("password");
+    old = await old.restart({ registration: "open" });
+  });
+
+  test("at the token endpoint it is 401 invalid_client, so that clients register anew", async () => {
+    const response = await redeemCode(old, id, `pac_${"A".repeat(43)}`);
+    expect([response.status, await response.json()]).toMatchObject([
+      401,
+      { error: "invalid_client" },
+    ]);
+  });
+});
+
+describe("a client on another machine", () => {
+  test("its loopback address is shown to be copied, not opened", async () => {
+    const page = await (await owner.get(url())).text();
+    expect(page).toContain('value="show"');
+    const response = await owner.post("/consent", { ...hiddenFields(page), decision: "show" });
+    const html = await expectPage(response, 200);
+    const code = /code=(pac_[A-Za-z0-9_-]+)/.exec(html)?.[1] ?? "";
+    expect((await redeemCode(server, clientId, code)).status).toBe(200);
+  });
+
+  test("is offered for loopback only", async () => {
+    const redirect = "https://good.test/cb";
+    const client = await registerClient(server, { redirect_uris: [redirect] });
+    const html = await (
+      await owner.get(authorizationUrl(server, client.client_id, { redirect_uri: redirect }))
+    ).text();
+    expect(html).not.toContain('value="show"');
+  });
+});

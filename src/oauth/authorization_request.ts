@@ -1,0 +1,164 @@
+// RFC 6749 §4.1.1, RFC 7636 §4.3, RFC 8707 §2: reading an authorization request. Which errors go back to the client and
+// which are only shown is decided here; what the owner sees and answers is authorize.ts and consent.ts.
+import type { Server } from "../config.ts";
+import type { Deps } from "../deps.ts";
+import { OAuthError, type ErrorCode, type RedirectTarget } from "../errors.ts";
+import { Parameters } from "../form.ts";
+import { seconds } from "../primitives.ts";
+import { type FoundClient, findClient, isOwnClientId } from "./clients.ts";
+import { grantTypes, responseTypes } from "./metadata.ts";
+import {
+  checkRedirectUri,
+  findServer,
+  grantableScopes,
+  isCodeChallenge,
+  matchRedirectUri,
+} from "./rules.ts";
+
+/** An authorization request whose every part was found good. */
+export interface AuthorizationRequest {
+  readonly client: FoundClient;
+  readonly redirectUri: string;
+  readonly readmit: boolean;
+  readonly state: string | undefined;
+  readonly codeChallenge: string;
+  readonly scope: string;
+  readonly server: Server;
+}
+
+const STATE_MAX = 4096;
+
+/** The client and redirect URI of a request: good, or an error that is shown and never redirected (RFC 6749 §4.1.2.1). */
+export interface Target {
+  readonly client: FoundClient;
+  readonly redirectUri: string;
+  /** This folder issued the id and has no record of it (an older copy was restored): the owner may take it in again. */
+  readonly readmit: boolean;
+}
+
+// No client can be told by the server that its id is gone: only the person can make it register again.
+const registerAnew = [
+  "Remove the connection in the client and add it again, so that it registers anew.",
+  "Claude and ChatGPT: Settings, Connectors: remove it, then add it again.",
+  "Claude Code: /mcp, choose the server, Clear authentication.",
+  "VS Code: run “MCP: List Servers”, choose the server, then Disconnect Account.",
+  "Cursor and others: log out of the server in its settings, or delete and add it.",
+].join("\n");
+
+/** @throws {OAuthError} without redirect */
+export async function findTarget(query: string, deps: Deps): Promise<Target> {
+  const parameters = new Parameters(new URLSearchParams(query));
+  const id = parameters.require("client_id");
+  const known = await findClient(id, deps);
+  const client = known ?? (await lostClient(id, parameters.get("redirect_uri"), deps));
+  if (!client) {
+    throw new OAuthError("invalid_client", "The client is not registered with this server.", {
+      status: 400,
+      detail: `unknown client_id ${id}`,
+      advice: registerAnew,
+      facts: { sent: `client_id=${id}` },
+    });
+  }
+  const asked = parameters.get("redirect_uri");
+  const [only, ...others] = client.client.redirect_uris;
+  // OAuth 2.1 §4.1.1: it may be left out when there is exactly one.
+  const redirectUri = asked ?? (others.length === 0 ? only : undefined);
+  if (redirectUri === undefined || !matchRedirectUri(client.client.redirect_uris, redirectUri)) {
+    throw new OAuthError(
+      "invalid_request",
+      "The client asked to be answered at an address that it did not register.",
+      {
+        detail: `client ${id} asked for ${asked ?? "no redirect URI"}`,
+        advice: registerAnew,
+        facts: {
+          ...(client.client.client_name !== undefined && { clientName: client.client.client_name }),
+          sent: `redirect_uri=${asked ?? ""}`,
+          expected: client.client.redirect_uris,
+        },
+      },
+    );
+  }
+  return { client, redirectUri, readmit: !known };
+}
+
+/**
+ * A public client in place of a record that is gone, when our own MAC proves that the id was issued here and the redirect
+ * URI could be registered. Nothing is stored before the owner agrees.
+ */
+async function lostClient(
+  id: string,
+  redirectUri: string | undefined,
+  deps: Deps,
+): Promise<FoundClient | undefined> {
+  const folder = await deps.store.folder.get("self");
+  if (!deps.config.registration || !folder || !isOwnClientId(id, folder.client_id_key))
+    return undefined;
+  if (redirectUri === undefined || !checkRedirectUri(redirectUri).ok) return undefined;
+  // One that is only expired or was removed by the owner registers anew like any other.
+  if (await deps.store.clients.get(id)) return undefined;
+  return {
+    id,
+    client: {
+      redirect_uris: [redirectUri],
+      grant_types: [...grantTypes],
+      response_types: [...responseTypes],
+      token_endpoint_auth_method: "none",
+      scope: deps.config.scopes.join(" "),
+      client_id_issued_at: seconds(deps.now()),
+      source: "dcr",
+    },
+  };
+}
+
+/** @throws {OAuthError} with the redirect: the client learns what was wrong with its request */
+export function readAuthorizationRequest(
+  query: string,
+  target: Target,
+  deps: Deps,
+): AuthorizationRequest {
+  const parameters = new Parameters(new URLSearchParams(query));
+  const state = rawState(query);
+  const to: RedirectTarget = { uri: target.redirectUri, state };
+  const refuse = (code: ErrorCode, message: string): never => {
+    throw new OAuthError(code, message, { redirect: to });
+  };
+  const read = (name: string): string | undefined => {
+    // OAuth 2.1 §3.1: parameters must not be included more than once.
+    if (parameters.repeats(name))
+      return refuse("invalid_request", `the parameter ${name} is repeated`);
+    return parameters.get(name);
+  };
+  read("state");
+  if (state === undefined && (parameters.get("state")?.length ?? 0) > 0)
+    refuse("invalid_request", "state is too long");
+  // OpenID Connect Core §6: not supported, and nothing is fetched.
+  if (read("request") !== undefined)
+    refuse("request_not_supported", "request objects are not supported");
+  if (read("request_uri") !== undefined)
+    refuse("request_uri_not_supported", "request_uri is not supported");
+  const responseType = read("response_type");
+  if (responseType === undefined) refuse("invalid_request", "response_type is missing");
+  if (responseType !== "code") refuse("unsupported_response_type", "response_type must be code");
+  if ((read("response_mode") ?? "query") !== "query")
+    refuse("invalid_request", "response_mode must be query");
+  const codeChallenge = read("code_challenge");
+  // OAuth 2.1 §4.1.1, RFC 9700 §2.1.1: PKCE for every client; RFC 7636 §4.3: an absent method means plain.
+  if (codeChallenge === undefined)
+    return refuse("invalid_request", "code_challenge is missing (PKCE is required)");
+  if (read("code_challenge_method") !== "S256")
+    refuse("invalid_request", "code_challenge_method must be S256");
+  if (!isCodeChallenge(codeChallenge))
+    refuse("invalid_request", "code_challenge is not an S256 challenge");
+  const server = findServer(deps.config, parameters.all("resource"));
+  // RFC 8707 §2
+  if (!server) return refuse("invalid_target", "resource is not served here");
+  const scopes = grantableScopes(read("scope"), server.scopes);
+  if (!scopes) return refuse("invalid_scope", "none of the scopes is offered here");
+  return { ...target, state, codeChallenge, scope: scopes.join(" "), server };
+}
+
+/** The state as the client wrote it, percent-encoding included, so that it goes back byte for byte; undefined when absent or too long. */
+function rawState(query: string): string | undefined {
+  const raw = /(?:^|&)state=([^&]*)/.exec(query)?.[1];
+  return raw && raw.length <= STATE_MAX && /^[\x21-\x7e]+$/.test(raw) ? raw : undefined;
+}
