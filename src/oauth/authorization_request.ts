@@ -5,6 +5,7 @@ import type { Deps } from "../deps.ts";
 import { OAuthError, type ErrorCode, type RedirectTarget } from "../errors.ts";
 import { Parameters } from "../form.ts";
 import { seconds } from "../primitives.ts";
+import type { Client } from "../store/records.ts";
 import { type FoundClient, findClient, isOwnClientId } from "./clients.ts";
 import { grantTypes, responseTypes } from "./metadata.ts";
 import {
@@ -49,8 +50,13 @@ const registerAnew = [
 export async function findTarget(query: string, deps: Deps): Promise<Target> {
   const parameters = new Parameters(new URLSearchParams(query));
   const id = parameters.require("client_id");
+  const asked = parameters.get("redirect_uri");
   const known = await findClient(id, deps);
-  const client = known ?? (await lostClient(id, parameters.get("redirect_uri"), deps));
+  const lost =
+    known && !known.client.readmitted
+      ? undefined
+      : await lostClient(id, asked, known?.client, deps);
+  const client = lost ?? known;
   if (!client) {
     throw new OAuthError("invalid_client", "The client is not registered with this server.", {
       status: 400,
@@ -59,7 +65,6 @@ export async function findTarget(query: string, deps: Deps): Promise<Target> {
       facts: { sent: `client_id=${id}` },
     });
   }
-  const asked = parameters.get("redirect_uri");
   const [only, ...others] = client.client.redirect_uris;
   // OAuth 2.1 §4.1.1: it may be left out when there is exactly one.
   const redirectUri = asked ?? (others.length === 0 ? only : undefined);
@@ -78,34 +83,36 @@ export async function findTarget(query: string, deps: Deps): Promise<Target> {
       },
     );
   }
-  return { client, redirectUri, readmit: !known };
+  return { client, redirectUri, readmit: lost !== undefined };
 }
 
 /**
- * A public client in place of a record that is gone, when our own MAC proves that the id was issued here and the redirect
- * URI could be registered. Nothing is stored before the owner agrees.
+ * A public client in place of a record that is gone, or of a readmitted one that comes with another of its redirect URIs:
+ * when our own MAC proves that the id was issued here. Nothing is stored before the owner agrees.
  */
 async function lostClient(
   id: string,
   redirectUri: string | undefined,
+  known: Client | undefined,
   deps: Deps,
 ): Promise<FoundClient | undefined> {
-  const folder = await deps.store.folder.get("self");
-  if (!deps.config.registration || !folder || !isOwnClientId(id, folder.client_id_key))
-    return undefined;
   if (redirectUri === undefined || !checkRedirectUri(redirectUri).ok) return undefined;
-  // One that is only expired or was removed by the owner registers anew like any other.
-  if (await deps.store.clients.get(id)) return undefined;
+  if (known && matchRedirectUri(known.redirect_uris, redirectUri)) return undefined;
+  const folder = await deps.store.folder.get("self");
+  const own = folder !== undefined && isOwnClientId(id, folder.client_id_key);
+  if (!own || !deps.config.registration) return undefined;
   return {
     id,
     client: {
-      redirect_uris: [redirectUri],
+      redirect_uris: [...(known?.redirect_uris ?? []), redirectUri],
       grant_types: [...grantTypes],
       response_types: [...responseTypes],
       token_endpoint_auth_method: "none",
       scope: deps.config.scopes.join(" "),
-      client_id_issued_at: seconds(deps.now()),
+      client_id_issued_at: known?.client_id_issued_at ?? seconds(deps.now()),
       source: "dcr",
+      readmitted: true,
+      ...(known?.first_grant_at !== undefined && { first_grant_at: known.first_grant_at }),
     },
   };
 }

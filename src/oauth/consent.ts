@@ -95,9 +95,7 @@ async function readmit(
   { client: { id, client } }: AuthorizationRequest,
   deps: Deps,
 ): Promise<void> {
-  await deps.store.update((draft) => {
-    if (!draft.get("clients", id)) draft.put("clients", id, client);
-  });
+  await deps.store.update((draft) => draft.put("clients", id, client));
 }
 
 function newCodeRecord(asked: AuthorizationRequest, { session }: FoundSession, deps: Deps): Code {

@@ -16,6 +16,8 @@ export interface Client {
   /** The client never asked to be confidential: the secret it was given is accepted, not demanded. */
   readonly secret_optional?: boolean;
   readonly source: "dcr" | "static";
+  /** Taken in again by the owner after its record was lost: its other redirect URIs are not known. */
+  readonly readmitted?: boolean;
   /** When a person first let it in; absent: never used, dropped after 24 h. */
   readonly first_grant_at?: number;
   /** When its last grant ended; meaningful only while it has none. */

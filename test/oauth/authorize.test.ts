@@ -364,15 +364,23 @@ describe("a client whose record an older copy of the folder does not have", () =
       expect(page).toContain("no record of it");
       expect(await old.deps.store.clients.get(id)).toBeUndefined();
       const response = await browser.authorize(request);
-      const location =
-        response.headers.get("location") ??
-        /content="0; ?url=([^"]*)"/i.exec(await response.text())?.[1]?.replaceAll("&amp;", "&") ??
-        "";
-      const code = /code=([^&]*)/.exec(location)?.[1] ?? "";
+      const answer = (response.headers.get("location") ?? "") + (await response.text());
+      const code = /code=(pac_[A-Za-z0-9_-]{43})/.exec(answer)?.[1] ?? "";
       expect((await redeemCode(old, id, code, { redirect_uri: redirect })).status).toBe(200);
       await old.deps.store.clients.delete(id);
     },
   );
+
+  test("comes with another of its redirect URIs, and is asked about again", async () => {
+    await browser.authorize(authorizationUrl(old, id, { redirect_uri: cursor }));
+    expect(await expectPage(await browser.get(authorizationUrl(old, id)), 400)).toContain(
+      "no record of it",
+    );
+    await browser.authorize(authorizationUrl(old, id));
+    await expectPage(await browser.get(authorizationUrl(old, id, { redirect_uri: cursor })), 200);
+    await expectPage(await browser.get(authorizationUrl(old, id)), 200);
+    await old.deps.store.clients.delete(id);
+  });
 
   test("a program that asks first sees a 4xx and may register again", async () => {
     expect((await old.fetch(authorizationUrl(old, id))).status).toBe(400);
