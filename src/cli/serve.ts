@@ -140,6 +140,7 @@ export async function serve(
   let listener: Listener | undefined;
   let socket: Listener | undefined;
   try {
+    await applyPasswordFile(deps, terminal);
     listener = await front(createApp(deps), config);
     socket = openAdminSocket(deps, terminal);
     await sayStart(opened, terminal);
@@ -206,7 +207,6 @@ function openAdminSocket(deps: Deps, terminal: Terminal): Listener | undefined {
 async function sayStart(opened: Opened, terminal: Terminal): Promise<void> {
   const { deps, isNew } = opened;
   const { config, store } = deps;
-  await applyPasswordFile(deps, terminal);
   const owner = await store.owner.get("owner");
   if (!owner) writeSetupLink(deps, terminal.warn);
   terminal.log(startBanner(config, isNew, owner ? undefined : setupLink(deps)));
