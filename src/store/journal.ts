@@ -9,6 +9,7 @@ export const GENESIS = "0000000000000000";
 const BASE_DIGITS = 12;
 const NAME = /^journal\.(\d{12,})\.jsonl$/;
 const HEADER = /^\{"journal":\d+,"schema":(\d+),"base":(\d+),"chain":"([0-9a-f]{16})"/;
+const LINE_START = '{"rev":';
 const LINE = /^\{"rev":(\d+),"prev":"([0-9a-f]{16})","at":(\d+),"ops":/;
 const SUM = /^,"sum":"([0-9a-f]{16})"\}$/;
 const SUM_LENGTH = `,"sum":"${GENESIS}"}`.length;
@@ -106,15 +107,24 @@ export function readJournal(bytes: Buffer): JournalText {
     const isGood = line !== undefined && above !== undefined && isSealed(above, raw, line.sum);
     if (isGood && badFrom === undefined) lines.push(line);
     else badFrom ??= start;
-    // Behind a bad line the sum above may be damaged too; a line's own `prev` is the same sum.
-    if (badFrom !== undefined && line && (isGood || isSealed(line.prev, raw, line.sum))) {
-      goodBehind = Math.max(goodBehind, line.rev);
+    if (badFrom !== undefined) {
+      goodBehind = Math.max(goodBehind, isGood ? line.rev : revInside(raw));
     }
     above = line?.sum ?? sumOf(raw);
     start += raw.length + 1;
   }
   const badBytes = badFrom === undefined ? 0 : Buffer.byteLength(text.slice(badFrom));
   return { lines, badBytes, goodBehind };
+}
+
+/**
+ * The rev of a good line in a damaged place, or 0. The sum above it may be damaged too, but its own `prev` is the same
+ * sum; and where a newline was lost it begins inside another line.
+ */
+function revInside(raw: string): number {
+  const inside = raw.slice(Math.max(0, raw.lastIndexOf(LINE_START)));
+  const line = parseLine(inside);
+  return line && isSealed(line.prev, inside, line.sum) ? line.rev : 0;
 }
 
 function lineAt(text: string, start: number): string {

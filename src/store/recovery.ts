@@ -240,10 +240,10 @@ function applyLine(tables: TableMaps, journal: string, line: JournalLine): void 
   }
 }
 
-/** A bad line with a good one behind it, above all that was found: what was once durable is damaged. */
+/** A good line above all that was found, behind a bad one or a bad header: what was once durable is damaged. */
 function assertNothingBehind(state: Replay, name: string, text: JournalText): void {
-  if (text.goodBehind <= state.rev) return;
-  throw new Error(`${name} is damaged before change ${text.goodBehind}`);
+  const highest = Math.max(text.goodBehind, text.lines.at(-1)?.rev ?? 0);
+  if (highest > state.rev) throw new Error(`${name} is damaged before change ${highest}`);
 }
 
 function missing(first: number, last: number): Error {

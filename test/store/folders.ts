@@ -164,6 +164,13 @@ export interface Change {
   readonly text: string;
 }
 
+export interface HandJournal {
+  readonly name: string;
+  readonly header: string;
+  readonly changes: readonly Change[];
+  readonly text: string;
+}
+
 /**
  * A journal by hand.
  * @param ops of the changes base+1, base+2, ...
@@ -173,7 +180,7 @@ export function handJournal(
   chain: string,
   ops: readonly string[],
   at = START,
-): { name: string; header: string; changes: Change[]; text: string } {
+): HandJournal {
   const head = `{"journal":1,"schema":1,"base":${base},"chain":"${chain}"`;
   let above = sumOf(head);
   const header = `${head},"sum":"${above}"}\n`;
