@@ -15,7 +15,7 @@ export interface Timing {
    * after less than two; five leave room for patient ones and still bound what a hanging upstream can hold.
    */
   readonly firstByte: number;
-  /** Until a comment opens an event stream that has no event yet. */
+  /** Until an answer counts as a stream; a comment opens it if it has no event yet. */
   readonly opening: number;
   /** Silence on an event stream before a comment is sent; tunnels cut silent streams after 100 s, some after 30. */
   readonly silence: number;
@@ -189,11 +189,11 @@ async function answerBody(
     headers.get("content-type")?.toLowerCase().startsWith("text/event-stream") ?? false;
   if (events) headers.set("x-accel-buffering", "no");
   else if (length !== null && Number(length) <= WHOLE) return await answer.bytes();
-  call.keepOpen();
   return relay(body, {
     events: events && !headers.has("content-encoding"),
     stillGood: context.stillGood,
     stop: () => stop.abort(),
+    keepOpen: call.keepOpen,
     ...timing,
   });
 }

@@ -11,9 +11,11 @@ export interface RelayOptions {
   readonly stillGood: () => Promise<boolean>;
   /** Stops the request behind. */
   readonly stop: () => void;
+  /** Lifts the idle limit of the client's connection. */
+  readonly keepOpen: () => void;
   /**
-   * Milliseconds until a comment opens an event stream whose first event is not there: Bun sends the head of an answer
-   * with its first byte only, and a client waits for the head.
+   * Milliseconds after which an answer counts as a stream. If it has no event yet, a comment opens it: Bun sends the
+   * head of an answer with its first byte only, and a client waits for the head.
    */
   readonly opening: number;
   /** Milliseconds of silence between events before a comment is sent. */
@@ -69,21 +71,31 @@ function startWatch(
     // A client that takes nothing needs no sign of life.
     if (boundary.between() && (controller.desiredSize ?? 0) > 0) controller.enqueue(keepAlive);
   };
-  const checking = setInterval(check, options.recheck);
-  const opening = events ? setTimeout(comment, options.opening) : undefined;
-  const listening = events ? setInterval(comment, options.silence) : undefined;
-  for (const timer of [checking, opening, listening]) timer?.unref();
+  let heard = false;
+  let checking: Timer | undefined;
+  let listening: Timer | undefined;
+  // Most streams are over before they need looking after.
+  const opening = setTimeout(() => {
+    options.keepOpen();
+    checking = setInterval(check, options.recheck);
+    checking.unref();
+    if (!events) return;
+    listening = setInterval(comment, options.silence);
+    listening.unref();
+    if (!heard) comment();
+  }, options.opening);
+  opening.unref();
   const end = (): void => {
     open = false;
-    clearInterval(checking);
     clearTimeout(opening);
+    clearInterval(checking);
     clearInterval(listening);
   };
   return {
     open: () => open,
     heard: (chunk) => {
+      heard = true;
       boundary.see(chunk);
-      clearTimeout(opening);
       listening?.refresh();
     },
     end,
