@@ -25,6 +25,7 @@ export const START = Date.UTC(2026, 10, 21);
 
 const made: string[] = [];
 const opened: Opened[] = [];
+const undos: (() => void)[] = [];
 
 /** An empty folder, or a name where none is yet. */
 export function freshFolder(exists = true): string {
@@ -35,9 +36,13 @@ export function freshFolder(exists = true): string {
   return path;
 }
 
+/** Something to undo before the folders go, such as a mount. */
+export const undoLater = (undo: () => void): void => void undos.push(undo);
+
 /** Closes every store that is still open and removes every folder. For afterEach. */
 export async function cleanUp(): Promise<void> {
   await Promise.all(opened.splice(0).map(({ store }) => store.close()));
+  for (const undo of undos.splice(0)) undo();
   for (const path of made.splice(0)) rmSync(path, { recursive: true, force: true });
 }
 
