@@ -142,6 +142,16 @@ export class Browser {
     return this.post(`${basePath}/login`, { ...hiddenFields(html), password });
   }
 
+  /** Makes this person the owner, through the link of the first start; signed in afterwards. */
+  async setUp(link: string, password = PASSWORD): Promise<Response> {
+    const html = await (await this.get(link)).text();
+    const { basePath } = this.#server.config;
+    const fields = { ...hiddenFields(html), password, password_again: password };
+    const response = await this.post(`${basePath}/setup`, fields);
+    if (response.status !== 303) throw new Error(`setup: ${response.status} ${html}`);
+    return response;
+  }
+
   /** From an authorization URL to the redirect that the client receives. */
   async authorize(url: string, decision: "allow" | "deny" = "allow"): Promise<Response> {
     let response = await this.get(url);

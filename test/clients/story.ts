@@ -1,0 +1,278 @@
+// What every client has to live through, told once for each SDK: first login, expiry, crash, move of time, revocation, loss.
+import { afterAll, describe, expect, test } from "bun:test";
+import { rmSync } from "node:fs";
+import type { GivenSettings } from "../../src/settings.ts";
+import { type Postern, startPostern, stopProcesses } from "../process.ts";
+import { type Connection, type Sdk, connect, finish } from "./connection.ts";
+import { CLIENT_NAME, type Program, createProgram } from "./program.ts";
+
+/** A life of access tokens that a test can wait for. */
+const SHORT = "2s";
+const expiry = (): Promise<void> => Bun.sleep(2_100);
+
+interface LoggedIn {
+  readonly postern: Postern;
+  readonly program: Program;
+  readonly connection: Connection;
+}
+
+async function logIn(sdk: Sdk, settings: GivenSettings = {}, base = ""): Promise<LoggedIn> {
+  const postern = await startPostern({ settings, base });
+  const program = createProgram(postern.browser);
+  const connection = await connect(sdk, postern.url, program);
+  return { postern, program, connection };
+}
+
+/** What was asked since so many requests, without the stream that 2025 clients open when they get to it. */
+const since = ({ requests }: Program, count: number): string[] =>
+  requests
+    .slice(count)
+    .filter((line) => !/^GET \S*\/mcp 405$/.test(line) && !line.includes("/.well-known/"));
+
+/** How often each kind of thing happened that costs a person or a registration something. */
+function account({ requests, logins }: Program): Record<string, number> {
+  const count = (part: string): number => requests.filter((line) => line.includes(part)).length;
+  return {
+    logins: logins.length,
+    registrations: count("/register "),
+    codes: count(" authorization_code "),
+    refreshes: count(" refresh_token "),
+  };
+}
+
+/** The same program in a new process of its own: all that it has is what it stored. */
+const startedAgain = ({ postern, program }: LoggedIn): Program =>
+  createProgram(postern.browser, program.memory);
+
+export function tellStory(sdk: Sdk): void {
+  afterAll(async () => {
+    await stopProcesses();
+    for (const copy of copies.splice(0)) rmSync(copy, { recursive: true, force: true });
+  });
+  describe(`${sdk.name}: login`, () => firstLogin(sdk));
+  // Most of it is waiting for tokens to expire, so it is done together.
+  describe.concurrent(sdk.name, () => {
+    describe("expiry", () => expiryOfTokens(sdk));
+    describe("restart", () => restarts(sdk));
+    describe("end", () => ends(sdk));
+  });
+}
+
+function firstLogin(sdk: Sdk): void {
+  test.each(["", "/base"])(
+    "discovers, registers, logs in and calls whoami; path of the public URL: '%s'",
+    async (base) => {
+      const { postern, program, connection } = await logIn(sdk, {}, base);
+      expect(connection.revision()).toBe(sdk.revision);
+      expect(await connection.tools()).toEqual(["whoami"]);
+      expect(await connection.call("whoami")).toEqual({
+        subject: "owner",
+        client: { id: program.memory.client?.client_id, name: CLIENT_NAME },
+        scopes: ["mcp"],
+        server: postern.url,
+        since: expect.stringMatching(/^\d{4}-\d\d-\d\dT[\d:.]+Z$/),
+      });
+      expect(account(program)).toEqual({ logins: 1, registrations: 1, codes: 1, refreshes: 0 });
+      // Nothing was tried in vain but the first call, and the stream that is not offered.
+      const refused = since(program, 0).filter((line) => /[45]\d\d$/.test(line));
+      expect(refused).toEqual([
+        expect.stringMatching(/^POST \S+ (initialize|server\/discover) 401$/),
+      ]);
+      expect(program.requests.filter((line) => line.includes("/.well-known/"))).toSatisfy((lines) =>
+        lines.every((line) => line.endsWith(" 200")),
+      );
+    },
+  );
+
+  test("RFC 9207 §2: every answer names the issuer, byte for byte", async () => {
+    const { postern, program } = await logIn(sdk, {}, "/base");
+    expect(program.answers.map((answer) => answer.getAll("iss"))).toEqual([
+      [postern.config.issuer],
+    ]);
+  });
+
+  test("a person who declines is answered access_denied, and may change their mind", async () => {
+    const postern = await startPostern();
+    const program = createProgram(postern.browser);
+    program.decision = "deny";
+    const connection = sdk.open(postern.url, program);
+    expect(await failure(connection.connect())).toSatisfy(sdk.asksForLogin);
+    expect(Object.fromEntries(program.answers[0] ?? [])).toEqual({
+      error: "access_denied",
+      error_description: expect.any(String),
+      iss: postern.config.issuer,
+      state: program.logins[0]?.searchParams.get("state") ?? "",
+    });
+    await failure(finish(connection, program));
+    expect(program.memory.tokens).toBeUndefined();
+    program.decision = "allow";
+    const again = await connect(sdk, postern.url, program);
+    expect(await again.tools()).toEqual(["whoami"]);
+    expect(account(program)).toMatchObject({ logins: 2, registrations: 1 });
+  });
+}
+
+function expiryOfTokens(sdk: Sdk): void {
+  test("an expired access token is refreshed in silence, again and again", async () => {
+    const { program, connection } = await logIn(sdk, { accessTokenTtl: SHORT });
+    for (let round = 1; round <= 2; round++) {
+      const { tokens } = program.memory;
+      await expiry();
+      expect(await connection.call("whoami")).toMatchObject({ subject: "owner" });
+      expect(program.memory.tokens?.access_token).not.toBe(tokens?.access_token);
+      expect(program.memory.tokens?.refresh_token).not.toBe(tokens?.refresh_token);
+      expect(account(program)).toMatchObject({ logins: 1, registrations: 1, codes: 1 });
+    }
+    expect(program.requests.filter((line) => / refresh_token [45]/.test(line))).toEqual([]);
+  });
+
+  test("processes that share one stored login refresh at once, and again later", async () => {
+    const first = await logIn(sdk, { accessTokenTtl: SHORT });
+    const { postern } = first;
+    const siblings = Array.from({ length: 4 }, () => startedAgain(first));
+    await expiry();
+    for (let round = 1; round <= 2; round++) {
+      const answers = await Promise.all(
+        siblings.map(async (sibling) => {
+          const connection = await connect(sdk, postern.url, sibling);
+          return connection.call("whoami");
+        }),
+      );
+      expect(answers.map(({ subject }) => subject)).toEqual(Array(4).fill("owner"));
+      await expiry();
+    }
+    for (const sibling of siblings) {
+      expect(account(sibling)).toMatchObject({ logins: 0, registrations: 0, codes: 0 });
+      expect(account(sibling)["refreshes"]).toBeGreaterThan(0);
+    }
+  });
+}
+
+function restarts(sdk: Sdk): void {
+  test("after kill -9 it calls with the access token it already had, without any browser", async () => {
+    const loggedIn = await logIn(sdk);
+    const { postern, program, connection } = loggedIn;
+    const { tokens } = program.memory;
+    const before = program.requests.length;
+    const oldPid = postern.pid;
+    await postern.restart({ signal: "SIGKILL" });
+    expect(postern.pid).not.toBe(oldPid);
+    expect(await connection.call("whoami")).toMatchObject({ subject: "owner" });
+    expect(since(program, before)).toEqual(["POST /mcp tools/call 200"]);
+    expect(program.memory.tokens).toEqual(tokens);
+
+    const later = startedAgain(loggedIn);
+    const fresh = await connect(sdk, postern.url, later);
+    expect(await fresh.call("whoami")).toMatchObject({ client: { name: CLIENT_NAME } });
+    expect(account(later)).toEqual({ logins: 0, registrations: 0, codes: 0, refreshes: 0 });
+    expect(later.requests.filter((line) => line.endsWith(" 401"))).toEqual([]);
+  });
+
+  test("after a clean stop the same", async () => {
+    const { postern, program, connection } = await logIn(sdk);
+    const before = program.requests.length;
+    expect(await postern.kill("SIGTERM")).toBe(0);
+    await postern.restart();
+    expect(await connection.call("whoami")).toMatchObject({ subject: "owner" });
+    expect(since(program, before)).toEqual(["POST /mcp tools/call 200"]);
+  });
+
+  test("an access token that expired while the server was down costs one refresh and no login", async () => {
+    const { postern, program, connection } = await logIn(sdk, { accessTokenTtl: SHORT });
+    const before = program.requests.length;
+    await postern.kill("SIGKILL");
+    await expiry();
+    // Long-lived from here, so that a slow machine cannot need a second refresh.
+    await postern.restart({ settings: { accessTokenTtl: "1h" } });
+    expect(await connection.call("whoami")).toMatchObject({ subject: "owner" });
+    expect(since(program, before)).toEqual([
+      "POST /mcp tools/call 401",
+      "POST /token refresh_token 200",
+      "POST /mcp tools/call 200",
+    ]);
+    expect(account(program)).toEqual({ logins: 1, registrations: 1, codes: 1, refreshes: 1 });
+  });
+
+  test("killed between refreshes many times, it is never asked to log in", async () => {
+    const loggedIn = await logIn(sdk, { accessTokenTtl: "1s" });
+    const { postern } = loggedIn;
+    const program = startedAgain(loggedIn);
+    for (let round = 1; round <= 3; round++) {
+      await Bun.sleep(1_050);
+      const connection = await connect(sdk, postern.url, program);
+      expect(await connection.call("whoami")).toMatchObject({ subject: "owner" });
+      await postern.restart({ signal: "SIGKILL" });
+    }
+    expect(account(program)).toMatchObject({ logins: 0, registrations: 0, codes: 0 });
+    expect(account(program)["refreshes"]).toBeGreaterThanOrEqual(3);
+  });
+}
+
+function ends(sdk: Sdk): void {
+  test("a revoked login is dead at once; the client asks for a new one under its old name", async () => {
+    const { postern, program, connection } = await logIn(sdk);
+    const [grant] = JSON.parse((await postern.run("grants", "--json")).stdout);
+    expect(await postern.run("grants", "revoke", grant.id)).toMatchObject({ exitCode: 0 });
+    const { client } = program.memory;
+    expect(await failure(connection.call("whoami"))).toSatisfy(sdk.asksForLogin);
+    expect(program.requests.filter((line) => / refresh_token /.test(line))).toEqual([
+      "POST /token refresh_token 400",
+    ]);
+    await finish(connection, program);
+    const again = await connect(sdk, postern.url, program);
+    expect(await again.call("whoami")).toMatchObject({ client: { id: client?.client_id } });
+    expect(account(program)).toMatchObject({ logins: 2, registrations: 1, codes: 2 });
+  });
+
+  test("a client of a server that lost everything registers and logs in anew by itself", async () => {
+    const { postern, program, connection } = await logIn(sdk);
+    const { client } = program.memory;
+    await postern.kill("SIGKILL");
+    postern.wipe();
+    await postern.restart();
+    await postern.browser.setUp(await postern.setupLink());
+    expect(await failure(connection.call("whoami"))).toSatisfy(sdk.asksForLogin);
+    expect(program.requests).toContain("POST /token refresh_token 401");
+    await finish(connection, program);
+    const again = await connect(sdk, postern.url, program);
+    expect(await again.call("whoami")).toMatchObject({ subject: "owner" });
+    expect(program.memory.client?.client_id).not.toBe(client?.client_id);
+    expect(account(program)).toMatchObject({ logins: 2, registrations: 2 });
+  });
+
+  test("an old copy of the running folder is restored under a client: it is still logged in", async () => {
+    const { postern, program, connection } = await logIn(sdk, { accessTokenTtl: SHORT });
+    const copy = `${postern.folder}-copy`;
+    copies.push(copy);
+    copyFolder(postern.folder, copy);
+    for (let round = 1; round <= 2; round++) {
+      await expiry();
+      await connection.call("whoami");
+    }
+    await postern.kill("SIGKILL");
+    postern.wipe();
+    copyFolder(copy, postern.folder);
+    await postern.restart();
+    await expiry();
+    expect(await connection.call("whoami")).toMatchObject({ subject: "owner" });
+    expect(account(program)).toMatchObject({ logins: 1, registrations: 1, codes: 1 });
+  });
+}
+
+const copies: string[] = [];
+
+/** As the README tells people to do it. */
+function copyFolder(from: string, to: string): void {
+  const copied = Bun.spawnSync(["cp", "-a", from, to]);
+  if (!copied.success) throw new Error(copied.stderr.toString());
+}
+
+/** The error that a promise ends with. */
+async function failure(promise: Promise<unknown>): Promise<unknown> {
+  return promise.then(
+    (value) => {
+      throw new Error(`expected a failure, got ${JSON.stringify(value)}`);
+    },
+    (error: unknown) => error,
+  );
+}
