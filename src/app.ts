@@ -75,8 +75,11 @@ export interface App {
 export function createApp(deps: Deps): App {
   const { config } = deps;
   const h3 = new H3({ silent: true });
+  // Unique over restarts, and cheaper than random bytes for every request.
+  const start = randomToken(6);
+  let count = 0;
   const mount = (path: string, rows: readonly Route[]): void => {
-    h3.all(path, (event) => answer(event, rows, deps));
+    h3.all(path, (event) => answer(event, rows, `${start}-${(++count).toString(36)}`, deps));
   };
   const enabled = routes.filter((route) => route.path !== "/register" || config.registration);
   for (const [path, rows] of Map.groupBy(enabled, (route) => config.basePath + route.path))
@@ -118,10 +121,14 @@ function notFound(): Response {
   return errorResponse(new OAuthError("invalid_request", "there is nothing here", { status: 404 }));
 }
 
-async function answer(event: H3Event, rows: readonly Route[], deps: Deps): Promise<Response> {
+async function answer(
+  event: H3Event,
+  rows: readonly Route[],
+  requestId: string,
+  deps: Deps,
+): Promise<Response> {
   const { req } = event;
   const { config } = deps;
-  const requestId = randomToken(9);
   const native = req;
   const call: Call = {
     path: event.url.pathname,

@@ -42,16 +42,15 @@ export async function findClient(id: string, deps: Deps): Promise<FoundClient | 
   return expiresAt !== undefined && expiresAt <= seconds(deps.now()) ? undefined : { id, client };
 }
 
-/** Drops the oldest never-used registrations until there is room for one more. */
+/** Makes room for one more never-used registration: the oldest goes when there are 500. */
 export function makeRoomForClient(draft: Draft): void {
-  const unused: [id: string, issuedAt: number][] = [];
+  let unused = 0;
+  let oldest: { id: string; issuedAt: number } | undefined;
   for (const [id, client] of draft.list("clients")) {
-    if (client.source === "dcr" && client.first_grant_at === undefined) {
-      unused.push([id, client.client_id_issued_at]);
-    }
+    if (client.source !== "dcr" || client.first_grant_at !== undefined) continue;
+    unused++;
+    const issuedAt = client.client_id_issued_at;
+    if (!oldest || issuedAt < oldest.issuedAt) oldest = { id, issuedAt };
   }
-  if (unused.length < UNUSED_CLIENTS) return;
-  unused.sort((a, b) => a[1] - b[1]);
-  for (const [id] of unused.slice(0, unused.length - UNUSED_CLIENTS + 1))
-    draft.delete("clients", id);
+  if (oldest && unused >= UNUSED_CLIENTS) draft.delete("clients", oldest.id);
 }
