@@ -130,7 +130,7 @@ async function listFolder(
   folder: DataFolder,
   notice: (notice: Notice) => void,
 ): Promise<readonly string[]> {
-  const names = readdirSync(folder.path);
+  const names = readdirSync(folder.path).toSorted();
   checkEntries(folder, names, notice);
   const temporary = names.filter((name) => kindOf(name) === "temporary");
   for (const name of temporary) rmSync(folder.at(name), { force: true });

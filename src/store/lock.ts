@@ -1,6 +1,6 @@
 // One process owns the data folder: flock is the guard, proper-lockfile the visible sign beside it, and the guard where
 // flock is missing. While flock is there nobody is judged by pid or clock.
-import { readFileSync, rmSync, writeFileSync } from "node:fs";
+import fs, { readFileSync, rmSync, rmdirSync, writeFileSync } from "node:fs";
 import { lockSync } from "proper-lockfile";
 import { FatalError, reason } from "../errors.ts";
 import { type DataFolder, LOCK, LOCK_OWNER, type Notice, errorCode } from "./files.ts";
@@ -65,21 +65,33 @@ function signFolder(folder: DataFolder, { now, notice }: LockOptions): FolderLoc
     }
   };
   sign();
-  return releasable(
-    folder,
-    () => unlock?.(),
-    () => true,
-  );
+  const end = (): void => {
+    try {
+      unlock?.();
+    } catch {
+      // ERELEASED: somebody removed the sign a moment ago.
+    }
+    rmSync(folder.at(LOCK_OWNER), { force: true });
+  };
+  return untilExit(end, () => true);
 }
 
 /** Without flock: the sign is the guard, nobody takes it over before it is stale, and ours may be lost. */
 function guardBySign(folder: DataFolder, { now }: LockOptions): FolderLock | undefined {
-  let lost = false;
+  let owner: string | undefined;
+  // Whoever took the sign over while we were frozen has written its own name.
+  const held = (): boolean => owner !== undefined && readOwner(folder) === owner;
+  const mayRemove = (): boolean => owner === undefined || held();
   try {
-    const unlock = makeSign(folder, () => (lost = true));
-    const owner = writeOwner(folder, now());
-    // Whoever took the sign over while we were frozen has written its own name.
-    return releasable(folder, unlock, () => !lost && readOwner(folder) === owner);
+    const unlock = makeSign(folder, () => undefined, mayRemove);
+    owner = writeOwner(folder, now());
+    const end = (): void => {
+      owner = undefined;
+      // Before the sign: after it somebody else's name may stand there.
+      rmSync(folder.at(LOCK_OWNER), { force: true });
+      unlock();
+    };
+    return untilExit(end, held);
   } catch (cause) {
     if (errorCode(cause) === "ELOCKED") return undefined;
     throw new FatalError(`the data folder ${folder.path} cannot be locked: ${reason(cause)}`, {
@@ -89,27 +101,35 @@ function guardBySign(folder: DataFolder, { now }: LockOptions): FolderLock | und
   }
 }
 
-function makeSign(folder: DataFolder, onCompromised: () => void): () => void {
+/** @param mayRemove asked before the sign is removed: at the end the package does not look whose it is by then */
+function makeSign(
+  folder: DataFolder,
+  onCompromised: () => void,
+  mayRemove: () => boolean = () => true,
+): () => void {
   const umask = process.umask(0o077);
+  const removeSign = (path: string): void => {
+    if (mayRemove()) rmdirSync(path);
+  };
   try {
-    const lockfilePath = folder.at(LOCK);
-    const options = { lockfilePath, realpath: false, stale: STALE, update: UPDATE, onCompromised };
-    return lockSync(folder.path, options);
+    return lockSync(folder.path, {
+      lockfilePath: folder.at(LOCK),
+      realpath: false,
+      stale: STALE,
+      update: UPDATE,
+      fs: { ...fs, rmdirSync: removeSign },
+      onCompromised,
+    });
   } finally {
     process.umask(umask);
   }
 }
 
-/** proper-lockfile misses three ordinary ways of ending under Bun, which the exit event does not. */
-function releasable(folder: DataFolder, unlock: () => void, held: () => boolean): FolderLock {
+/** proper-lockfile misses three ordinary ways of ending under Bun; the exit event has them all. */
+function untilExit(end: () => void, held: () => boolean): FolderLock {
   const release = (): void => {
     process.off("exit", release);
-    if (held()) rmSync(folder.at(LOCK_OWNER), { force: true });
-    try {
-      unlock();
-    } catch {
-      // ERELEASED: the sign was lost before; it is not ours to remove.
-    }
+    if (held()) end();
   };
   process.on("exit", release);
   return { held, release };
