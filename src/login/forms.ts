@@ -35,6 +35,13 @@ export function unseal(
   return Buffer.from(content, "base64url").toString("utf8");
 }
 
+/** What a field claims to be about, whoever made it: for nothing but what anybody may ask of us by a link as well. */
+export function claimedContent(field: string | undefined): string | undefined {
+  const content = /^([A-Za-z0-9_-]*)\./.exec(field ?? "")?.[1];
+  const text = content === undefined ? undefined : Buffer.from(content, "base64url").toString();
+  return text !== undefined && /^[\x21-\x7e]*$/.test(text) ? text : undefined;
+}
+
 /**
  * Refuses a form POST that another site caused. Sec-Fetch-Site cannot be set by scripts; browsers without it send the
  * Origin of the page, which is one of ours.

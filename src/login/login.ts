@@ -6,7 +6,7 @@ import { throttleKey } from "../limits.ts";
 import { readForm } from "../form.ts";
 import { loginPage, setupNeededPage } from "../web/pages.ts";
 import { messagePage } from "../web/error_page.ts";
-import { requireOwnPage, seal, unseal } from "./forms.ts";
+import { claimedContent, requireOwnPage, seal, unseal } from "./forms.ts";
 import { verifyOwner } from "./owner.ts";
 import { browserBinding, endSession, findSession, startSession } from "./session.ts";
 
@@ -46,18 +46,10 @@ export async function logInPage(request: Request, deps: Deps): Promise<Response>
 export async function logIn(request: Request, deps: Deps, call: Call): Promise<Response> {
   requireOwnPage(request, deps);
   const form = await readForm(request);
-  const { binding } = browserBinding(request, deps);
+  const { binding, cookie } = browserBinding(request, deps);
   const field = form.get("request");
   const query = unseal(deps, "login", binding, field);
-  if (field === undefined || query === undefined) {
-    throw new OAuthError(
-      "access_denied",
-      "This login page is too old, or was opened in another browser.",
-      {
-        advice: "Go back to your client and connect again, or open the login page anew.",
-      },
-    );
-  }
+  if (field === undefined || query === undefined) return logInAgain(field, binding, cookie, deps);
   // Two tabs: the second login finds the session of the first.
   const path: `/${string}` = query === "" ? "/connect" : `/authorize?${query}`;
   if (await findSession(request, deps)) return seeOther(path, deps);
@@ -81,6 +73,24 @@ export async function logIn(request: Request, deps: Deps, call: Call): Promise<R
   const response = seeOther(path, deps);
   response.headers.append("set-cookie", session.cookie);
   return response;
+}
+
+/** For a page that waited too long, outlived a restart, or lost its cookie to a tab opened at the same moment. */
+function logInAgain(
+  field: string | undefined,
+  binding: string,
+  cookie: string | undefined,
+  deps: Deps,
+): Response {
+  const query = claimedContent(field);
+  if (query === undefined) {
+    throw new OAuthError("access_denied", "This is no login page of this server.", {
+      advice: "Go back to your client and connect again, or open the login page anew.",
+    });
+  }
+  const problem = "This page was too old. Sign in again.";
+  const sealed = seal(deps, "login", binding, query);
+  return showLogin({ request: sealed, forClient: query !== "", cookie, problem }, deps);
 }
 
 /** POST /logout */

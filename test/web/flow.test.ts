@@ -157,15 +157,14 @@ describe("the owner", () => {
     expect(arrived).toHaveLength(before);
   });
 
-  test("meets a clear page after a restart in the middle, and the next try works", async () => {
+  test("is asked once more after a restart in the middle of the login, and goes on", async () => {
     const { page, check } = await watched(await newContext());
     const url = authorizationUrl(server, await register(redirect), { redirect_uri: redirect });
     await page.goto(url);
     await server.restart({ signal: "SIGKILL" });
     await signIn(page);
-    expect(await page.textContent("main")).toContain("Go back to your client");
+    expect(await page.textContent("main")).toContain("Sign in again");
     await check();
-    await page.goto(url);
     await signIn(page);
     await page.getByRole("button", { name: "Allow", exact: true }).click();
     await page.waitForURL(`${redirect}**`);
