@@ -97,6 +97,9 @@ const responseDropped = new Set([
   "set-cookie",
   "set-cookie2",
   "strict-transport-security",
+  // Orders to a web server that may stand in front of us.
+  "x-accel-redirect",
+  "x-sendfile",
   // An upstream's challenge would send the client to log in there.
   "www-authenticate",
 ]);

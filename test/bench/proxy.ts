@@ -18,8 +18,28 @@ const event = `event: message\ndata: ${result}\n\n`;
 type Role = "upstream" | "bare" | "forward";
 const roles: readonly Role[] = ["upstream", "bare", "forward"];
 
-/** Answers a call with one JSON message, or as 20 events when its text says so. */
+/** Milliseconds on a clock that all processes share. */
+const sharedClock = (): number => performance.timeOrigin + performance.now();
+
+/** Events 5 ms apart, each with the time it was sent. */
+function pacedEvents(): ReadableStream<Uint8Array> {
+  const encoder = new TextEncoder();
+  return new ReadableStream({
+    start: async (controller) => {
+      for (let sent = 0; sent < EVENTS; sent++) {
+        await Bun.sleep(5);
+        controller.enqueue(encoder.encode(`data: ${sharedClock()}\n\n`));
+      }
+      controller.close();
+    },
+  });
+}
+
+/** Answers a call with one JSON message, or as 20 events when its text says so; a GET with paced events. */
 async function answerCall(request: Request): Promise<Response> {
+  if (request.method === "GET") {
+    return new Response(pacedEvents(), { headers: { "content-type": "text/event-stream" } });
+  }
   const body = await request.text();
   if (!body.includes('"stream"')) {
     return new Response(result, { headers: { "content-type": "application/json" } });
@@ -158,6 +178,31 @@ async function measure(peers: readonly Peer[], method: "tools/call" | "stream"):
   }
 }
 
+/** How much later than straight from the upstream an event arrives. */
+async function measureDelay(peers: readonly Peer[]): Promise<void> {
+  console.log("\ndelay of one event, ms\nthrough        p50    p99");
+  const quantiles = new Map<Role, [p50: number, p99: number]>();
+  for (const { role, port } of peers) {
+    const delays: number[] = [];
+    for (let stream = 0; stream < 30; stream++) {
+      const response = await fetch(`http://127.0.0.1:${port}/mcp`);
+      for await (const chunk of response.body ?? []) {
+        const now = sharedClock();
+        const sentAt = /data: ([\d.]+)/.exec(new TextDecoder().decode(chunk))?.[1];
+        if (sentAt !== undefined) delays.push(now - Number(sentAt));
+      }
+    }
+    delays.sort((a, b) => a - b);
+    const at = (part: number): number => delays[Math.floor(delays.length * part)] ?? Number.NaN;
+    quantiles.set(role, [at(0.5), at(0.99)]);
+  }
+  for (const [role, [p50, p99]] of quantiles) {
+    const [base50 = 0, base99 = 0] = quantiles.get("upstream") ?? [];
+    const added = (value: number, base: number): string => (value - base).toFixed(3).padStart(6);
+    console.log(role.padEnd(9), "added", added(p50, base50), added(p99, base99));
+  }
+}
+
 async function main(): Promise<void> {
   const upstream = await startPeer("upstream", "");
   const url = `http://127.0.0.1:${upstream.port}/mcp`;
@@ -165,6 +210,7 @@ async function main(): Promise<void> {
   try {
     await measure(peers, "tools/call");
     await measure(peers, "stream");
+    await measureDelay(peers);
   } finally {
     for (const { child } of peers) child.kill("SIGKILL");
   }

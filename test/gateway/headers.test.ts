@@ -242,6 +242,8 @@ describe("what comes back", () => {
       "strict-transport-security": "max-age=0",
       "clear-site-data": "*",
       "alt-svc": 'h3=":443"',
+      "x-accel-redirect": "/internal",
+      "x-sendfile": "/etc/passwd",
       "keep-alive": "timeout=5",
       "x-hop": "1",
       connection: "x-hop",
