@@ -80,17 +80,25 @@ export async function forward(
   request.signal.addEventListener("abort", () => stop.abort(), { once: true });
   if (request.signal.aborted) stop.abort();
   const exchange: Exchange = { request, context, deps, call, timing, upstream, stop };
-  const patience = startPatience(exchange);
+  let patience: Patience | undefined;
   try {
-    return await exchangeOnce(exchange, target);
+    const body = await requestBody(request);
+    // Not before: a client that stalls inside its own request keeps its idle limit.
+    patience = startPatience(exchange);
+    return await ask(exchange, target, body);
   } catch (error) {
     return gone(exchange, error);
   } finally {
-    patience.clear();
+    patience?.end();
   }
 }
 
-function startPatience({ call, timing, stop }: Exchange): { clear: () => void } {
+interface Patience {
+  readonly end: () => void;
+}
+
+/** Keeps the client's connection while it waits, for as long as the upstream may take. */
+function startPatience({ call, timing, stop }: Exchange): Patience {
   let timer = setTimeout(() => {
     call.keepOpen();
     timer = setTimeout(
@@ -98,12 +106,12 @@ function startPatience({ call, timing, stop }: Exchange): { clear: () => void } 
       timing.firstByte - timing.lift,
     );
   }, timing.lift);
-  return { clear: () => clearTimeout(timer) };
+  return { end: () => clearTimeout(timer) };
 }
 
-async function exchangeOnce(exchange: Exchange, first: string): Promise<Response> {
+/** Sends the request, again where a redirect inside the upstream says so. */
+async function ask(exchange: Exchange, first: string, body: BodyInit | null): Promise<Response> {
   const { request, context, deps, call, upstream, stop } = exchange;
-  const body = await requestBody(request);
   const headers = requestHeaders(request.headers, {
     context,
     config: deps.config,

@@ -2,7 +2,7 @@
 import { describe, expect, test } from "bun:test";
 import { type Socket, connect } from "node:net";
 import { eventBoundary, relay } from "../../src/gateway/stream.ts";
-import { sendRaw, startRawUpstream, startStage, until } from "./stage.ts";
+import { sendRaw, startRawUpstream, startStage, startUpstream, until } from "./stage.ts";
 
 const comment = ": keep-alive\n\n";
 const eventStream =
@@ -196,6 +196,15 @@ describe("silence", () => {
       expect([path, stage.lifted()]).toEqual([path, lifted]);
     }
   });
+});
+
+test("a client that stalls inside a short request keeps its idle limit, and the upstream hears nothing", async () => {
+  const upstream = startUpstream();
+  const stage = startStage(upstream.url, { timing: { lift: 5, firstByte: 10 } });
+  const half = "POST /mcp HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\nhalf";
+  expect(await sendRaw(stage.port, half, 150)).toEqual({ text: "", ending: "open" });
+  expect(stage.lifted()).toBe(0);
+  expect(upstream.requests).toEqual([]);
 });
 
 describe("both ways at once", () => {
