@@ -64,11 +64,21 @@ function readCredentials(request: Request, form: Parameters): Credentials | unde
   return { ...basic, basic: true };
 }
 
-/** RFC 6749 §2.3.1 form-encodes both parts before Basic; the official MCP client does not. Our alphabet reads alike both ways. */
+/** RFC 6749 §2.3.1 form-encodes both parts before Basic; the official MCP client does not. A secret may be meant either way. */
 function readBasic(header: string): { id: string; secrets: string[] } | undefined {
   const encoded = /^basic +([A-Za-z0-9+/_-]+=*)$/i.exec(header)?.[1];
   const text = encoded === undefined ? "" : Buffer.from(encoded, "base64").toString("utf8");
   const colon = text.indexOf(":");
   if (colon < 1) return undefined;
-  return { id: text.slice(0, colon), secrets: [text.slice(colon + 1)] };
+  const secret = text.slice(colon + 1);
+  return { id: formDecoded(text.slice(0, colon)), secrets: [secret, formDecoded(secret)] };
+}
+
+/** What is no form encoding stays as it is. */
+function formDecoded(text: string): string {
+  try {
+    return decodeURIComponent(text.replaceAll("+", " "));
+  } catch {
+    return text;
+  }
 }

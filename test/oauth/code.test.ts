@@ -252,6 +252,7 @@ describe("RFC 6749 §3.2: the token endpoint", () => {
 
 describe("RFC 6749 §2.3: client authentication", () => {
   const basic = (id: string, secret: string): string => `Basic ${btoa(`${id}:${secret}`)}`;
+  const percent = (text: string): string => `%${Buffer.from(text).toHex().match(/../g)?.join("%")}`;
   async function attempt(
     registration: Record<string, unknown>,
     how: (id: string, secret: string) => RequestInit & { fields?: Record<string, string> },
@@ -286,6 +287,18 @@ describe("RFC 6749 §2.3: client authentication", () => {
       confidential,
       (id, secret) => ({ headers: { authorization: basic(id, secret) } }),
       200,
+    ],
+    [
+      "basic, each character form-encoded",
+      confidential,
+      (id, secret) => ({ headers: { authorization: basic(percent(id), percent(secret)) } }),
+      200,
+    ],
+    [
+      "basic with a secret that is no form encoding",
+      confidential,
+      (id) => ({ headers: { authorization: basic(id, "%zz%") } }),
+      401,
     ],
     [
       "post",
