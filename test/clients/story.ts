@@ -4,6 +4,7 @@ import { rmSync } from "node:fs";
 import type { GivenSettings } from "../../src/settings.ts";
 import { type Postern, startPostern, stopProcesses } from "../process.ts";
 import { type Connection, type Sdk, connect, finish } from "./connection.ts";
+import { failure } from "./failure.ts";
 import { CLIENT_NAME, type Program, createProgram } from "./program.ts";
 
 /** A life of access tokens that a test can wait for. */
@@ -265,14 +266,4 @@ const copies: string[] = [];
 function copyFolder(from: string, to: string): void {
   const copied = Bun.spawnSync(["cp", "-a", from, to]);
   if (!copied.success) throw new Error(copied.stderr.toString());
-}
-
-/** The error that a promise ends with. */
-async function failure(promise: Promise<unknown>): Promise<unknown> {
-  return promise.then(
-    (value) => {
-      throw new Error(`expected a failure, got ${JSON.stringify(value)}`);
-    },
-    (error: unknown) => error,
-  );
 }
