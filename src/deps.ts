@@ -2,6 +2,8 @@
 import type { Audit } from "./audit.ts";
 import type { Config, Server } from "./config.ts";
 import type { Limits } from "./limits.ts";
+import type { CachedDocument } from "./oauth/cimd.ts";
+import type { Internet } from "./oauth/outbound.ts";
 import type { Passwords } from "./login/owner.ts";
 import type { Store } from "./store/table.ts";
 
@@ -14,6 +16,14 @@ export interface Deps {
   readonly passwords: Passwords;
   /** Epoch milliseconds. */
   readonly now: () => number;
+  /** Monotonic milliseconds. */
+  readonly monotonic: () => number;
+  /** Where client documents come from. */
+  readonly internet: Internet;
+  /** Client documents by URL, the one fetched longest ago first. */
+  readonly documents: Map<string, CachedDocument>;
+  /** One entry for each fetch under way. */
+  readonly fetching: Set<symbol>;
   /** Key of the MACs in forms given to browsers; new at every start. */
   readonly formKey: string;
   /** Opens the setup page while there is no owner; new at every start. */

@@ -20,6 +20,8 @@ export interface Limits {
   readonly authorize: Throttle;
   /** Refused token requests: hosted clients share addresses, so successes are never counted. */
   readonly token: Throttle;
+  /** Client documents and keys fetched, by host. */
+  readonly document: Throttle;
   /** Wrong bearer tokens; requests without one are normal probes and not counted. */
   readonly guard: Throttle;
 }
@@ -57,6 +59,7 @@ export function createLimits(enabled: boolean, monotonic: () => number): Limits 
     register: each(20, 6 * MINUTE),
     authorize: each(30, 2),
     token: each(20, 3),
+    document: each(10, 6),
     guard: each(60, 1),
   };
 }

@@ -8,6 +8,7 @@ import { open } from "../src/cli/serve.ts";
 import { type Config, readConfig } from "../src/config.ts";
 import type { Deps } from "../src/deps.ts";
 import { sha256 } from "../src/primitives.ts";
+import type { Internet } from "../src/oauth/outbound.ts";
 import type { GivenSettings } from "../src/settings.ts";
 
 export const PASSWORD = "correct horse battery";
@@ -41,6 +42,8 @@ export interface TestOptions {
   readonly clock?: Clock;
   /** Without an owner when false. */
   readonly owner?: boolean;
+  /** Stands in for the internet. */
+  readonly internet?: Internet;
 }
 
 export function testClock(at = Date.UTC(2026, 10, 21)): Clock {
@@ -57,10 +60,9 @@ export async function startServer(options: TestOptions = {}): Promise<TestServer
   const config = readConfig(settings);
   const warnings: string[] = [];
   const terminal = { log: () => undefined, warn: (text: string) => void warnings.push(text) };
-  const { deps, close } = await open(config, terminal, {
-    now: () => clock.at,
-    monotonic: () => clock.at,
-  });
+  const opened = await open(config, terminal, { now: () => clock.at, monotonic: () => clock.at });
+  const { close } = opened;
+  const deps = { ...opened.deps, ...(options.internet && { internet: options.internet }) };
   if (options.owner !== false && !(await deps.store.owner.get("owner"))) {
     await changePassword(PASSWORD, deps);
   }
@@ -235,7 +237,7 @@ export function authorizationUrl(
 
 /** The code that an allowed request ends with. */
 export async function obtainCode(
-  server: TestServer,
+  server: Pick<TestServer, "fetch" | "config">,
   clientId: string,
   changes: Record<string, string | undefined> = {},
   browser = new Browser(server),

@@ -32,7 +32,7 @@ const layers = [
   ["limits", "audit", "config"],
   ["settings"],
   ["values"],
-  ["errors", "primitives", "deps"],
+  ["errors", "primitives", "addresses", "deps"],
 ];
 const partOf = (path: string): string => {
   const [, first = ""] = path.split("/");

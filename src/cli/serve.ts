@@ -1,8 +1,10 @@
 // postern serve: opens the folder, listens, says where, and stops cleanly.
 import { randomBytes } from "node:crypto";
 import { chmodSync, rmSync } from "node:fs";
+import { lookup } from "node:dns/promises";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
+import { isPublicAddress } from "../addresses.ts";
 import { admin, changePassword } from "../admin.ts";
 import { type App, type Listener, createApp, listen } from "../app.ts";
 import { openAudit } from "../audit.ts";
@@ -72,6 +74,10 @@ export async function open(
     limits: createLimits(config.rateLimits, clock.monotonic),
     passwords: createPasswords(),
     now: clock.now,
+    monotonic: clock.monotonic,
+    internet: { resolve: resolveHost, isAllowed: isPublicAddress },
+    documents: new Map(),
+    fetching: new Set(),
     formKey: randomToken(),
     setupToken: randomToken(),
     usePending: new Set(),
@@ -86,6 +92,9 @@ export async function open(
     },
   };
 }
+
+const resolveHost = async (host: string): Promise<string[]> =>
+  (await lookup(host, { all: true })).map(({ address }) => address);
 
 /** What serves requests for one app; `dev` has its own. */
 export type Front = (app: App, config: Config) => Promise<Listener>;

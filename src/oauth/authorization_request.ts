@@ -6,6 +6,7 @@ import { OAuthError, type ErrorCode, type RedirectTarget } from "../errors.ts";
 import { Parameters } from "../form.ts";
 import { seconds } from "../primitives.ts";
 import type { Client } from "../store/records.ts";
+import { fetchClient, isDocumentId } from "./cimd.ts";
 import { type FoundClient, findClient, isOwnClientId } from "./clients.ts";
 import { grantTypes, responseTypes } from "./metadata.ts";
 import {
@@ -20,7 +21,7 @@ import {
 export interface AuthorizationRequest {
   readonly client: FoundClient;
   readonly redirectUri: string;
-  readonly readmit: boolean;
+  readonly known: Target["known"];
   readonly state: string | undefined;
   readonly codeChallenge: string;
   readonly scope: string;
@@ -33,8 +34,11 @@ const STATE_MAX = 4096;
 export interface Target {
   readonly client: FoundClient;
   readonly redirectUri: string;
-  /** This folder issued the id and has no record of it (an older copy was restored): the owner may take it in again. */
-  readonly readmit: boolean;
+  /**
+   * stored: as it is registered here. lost: this folder issued the id and has no record of it (an older copy was
+   * restored), the owner may take it in again. document: as its document says now. The last two are stored when allowed.
+   */
+  readonly known: "stored" | "lost" | "document";
 }
 
 // No client can be told by the server that its id is gone: only the person can make it register again.
@@ -46,12 +50,15 @@ const registerAnew = [
   "Cursor and others: log out of the server in its settings, or delete and add it.",
 ].join("\n");
 
-/** @throws {OAuthError} without redirect */
+/**
+ * Fetches the document of a client that has one: to be called for the signed-in owner only.
+ * @throws {OAuthError} without redirect
+ */
 export async function findTarget(query: string, deps: Deps): Promise<Target> {
   const parameters = new Parameters(new URLSearchParams(query));
   const id = parameters.require("client_id");
   const asked = parameters.get("redirect_uri");
-  const known = await findClient(id, deps);
+  const known = isDocumentId(id) ? await fetchClient(id, deps) : await findClient(id, deps);
   const lost =
     known && !known.client.readmitted
       ? undefined
@@ -83,7 +90,7 @@ export async function findTarget(query: string, deps: Deps): Promise<Target> {
       },
     );
   }
-  return { client, redirectUri, readmit: lost !== undefined };
+  return { client, redirectUri, known: lost ? "lost" : isDocumentId(id) ? "document" : "stored" };
 }
 
 /**

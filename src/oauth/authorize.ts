@@ -7,7 +7,7 @@ import { throttleKey } from "../limits.ts";
 import { seal } from "../login/forms.ts";
 import { showLogin } from "../login/login.ts";
 import { browserBinding, findSession } from "../login/session.ts";
-import { randomToken, seconds } from "../primitives.ts";
+import { randomToken, seconds, sha256 } from "../primitives.ts";
 import { consentPage, returnPage } from "../web/consent_page.ts";
 import { setupNeededPage } from "../web/pages.ts";
 import {
@@ -15,6 +15,7 @@ import {
   findTarget,
   readAuthorizationRequest,
 } from "./authorization_request.ts";
+import { assertDocumentId, isDocumentId } from "./cimd.ts";
 import { isLoopbackRedirect } from "./rules.ts";
 
 /** GET /authorize */
@@ -30,18 +31,22 @@ export async function authorize(request: Request, deps: Deps, call: Call): Promi
   }
   deps.limits.authorize.count(prefix);
   const query = new URL(request.url).search.slice(1);
-  const target = await findTarget(query, deps);
+  const clientId = new Parameters(new URLSearchParams(query)).require("client_id");
+  const session = await findSession(request, deps);
+  // A stranger makes us fetch nothing: until the owner is known, the id alone is judged.
+  if (isDocumentId(clientId)) assertDocumentId(clientId);
+  const target = !session && isDocumentId(clientId) ? undefined : await findTarget(query, deps);
   if (!(await deps.store.owner.get("owner")))
     return setupNeededPage({ base: deps.config.basePath });
   // RFC 9700 §4.11: the owner is known before anything is redirected, errors included; a stranger's registration
   // makes no open redirector of us.
-  const session = await findSession(request, deps);
-  if (!session) {
+  if (!session || !target) {
     const { binding, cookie } = browserBinding(request, deps);
     const form = { request: seal(deps, "login", binding, query), forClient: true, cookie };
-    const login = showLogin({ ...form, clientName: target.client.client.client_name }, deps);
+    const clientName = target ? target.client.client.client_name : new URL(clientId).host;
+    const login = showLogin({ ...form, clientName }, deps);
     // mcp-remote asks here without a browser first, and takes a 4xx for "register again".
-    return target.readmit
+    return target?.known === "lost"
       ? new Response(login.body, { status: 400, headers: login.headers })
       : login;
   }
@@ -49,8 +54,28 @@ export async function authorize(request: Request, deps: Deps, call: Call): Promi
   if (new Parameters(new URLSearchParams(query)).get("prompt") === "none") {
     throw refusal(asked, "consent_required", "the owner has to agree on a page");
   }
-  const form = seal(deps, "consent", session.id, JSON.stringify({ query, nonce: randomToken(16) }));
+  const form = seal(
+    deps,
+    "consent",
+    session.id,
+    JSON.stringify({ query, nonce: randomToken(16), seen: fingerprint(asked) }),
+  );
   return showConsent(asked, form, deps);
+}
+
+/** What the owner was shown of a client: a document that changes in between is shown again. */
+export function fingerprint({ client: { client }, redirectUri }: AuthorizationRequest): string {
+  const { client_name, redirect_uris, token_endpoint_auth_method, jwks, jwks_uri } = client;
+  return sha256(
+    JSON.stringify([
+      client_name,
+      redirect_uris,
+      token_endpoint_auth_method,
+      jwks,
+      jwks_uri,
+      redirectUri,
+    ]),
+  );
 }
 
 export function refusal(asked: AuthorizationRequest, code: ErrorCode, message: string): OAuthError {
@@ -102,10 +127,11 @@ function showConsent(asked: AuthorizationRequest, request: string, deps: Deps): 
     hidden: { request },
     clientId: asked.client.id,
     clientName: client.client_name,
-    registeredAt: client.client_id_issued_at,
+    ...(asked.known === "stored" && { registeredAt: client.client_id_issued_at }),
     redirectUri: asked.redirectUri,
     server: asked.server,
-    readmit: asked.readmit,
+    readmit: asked.known === "lost",
+    ...(asked.known === "document" && { verifiedHost: new URL(asked.client.id).host }),
     offerAddress: isLoopbackRedirect(asked.redirectUri),
     scopes: asked.scope.split(" "),
     idleTtl: config.refreshIdleTtl,

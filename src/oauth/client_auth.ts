@@ -1,14 +1,17 @@
-// RFC 6749 §2.3 client authentication: who is asking at /token and /revoke.
+// RFC 6749 §2.3, RFC 7523 §2.2 client authentication: who is asking at /token and /revoke.
 import type { Deps } from "../deps.ts";
 import { OAuthError } from "../errors.ts";
 import { equal, sha256 } from "../primitives.ts";
 import { type FoundClient, findClient } from "./clients.ts";
 import type { Parameters } from "../form.ts";
+import { ASSERTION_TYPE, claimedClient, verifyAssertion } from "./jwt.ts";
 
 interface Credentials {
   readonly id: string;
   readonly secrets: readonly string[];
   readonly basic: boolean;
+  /** RFC 7523 §2.2 */
+  readonly assertion?: string;
 }
 
 /**
@@ -31,13 +34,18 @@ export async function authenticateClient(
   if (!given) return refuse("no client_id");
   const found = await findClient(given.id, deps);
   if (!found) return refuse("unknown client_id");
-  const { secret_hash: hash, secret_optional: optional } = found.client;
-  if (hash === undefined) {
-    return given.secrets.some(Boolean) || given.basic
-      ? refuse("a public client sent a secret")
-      : found;
+  const { client } = found;
+  const tried = given.assertion !== undefined || given.secrets.length > 0 || given.basic;
+  if (!tried && (client.token_endpoint_auth_method === "none" || client.auth_optional))
+    return found;
+  if (!tried) return refuse("the client did not authenticate");
+  if (given.assertion !== undefined) {
+    if (!client.jwks) return refuse("the client has no keys");
+    await verifyAssertion(given.assertion, found, deps);
+    return found;
   }
-  if (given.secrets.length === 0 && optional) return found;
+  const { secret_hash: hash } = client;
+  if (hash === undefined) return refuse("a client without a secret sent one");
   return given.secrets.some((secret) => equal(sha256(secret), hash))
     ? found
     : refuse("wrong secret");
@@ -47,21 +55,39 @@ function readCredentials(request: Request, form: Parameters): Credentials | unde
   const header = request.headers.get("authorization");
   const id = form.get("client_id");
   const secret = form.get("client_secret");
+  const assertion = readAssertion(form);
+  // RFC 6749 §2.3: never more than one method in a request.
+  if ([header ?? undefined, secret, assertion].filter((each) => each !== undefined).length > 1) {
+    throw new OAuthError("invalid_request", "the client authenticates in more than one way");
+  }
+  if (assertion !== undefined) {
+    // RFC 7521 §4.2: client_id is optional beside an assertion, and must be the same client when it is there.
+    const claimed = claimedClient(assertion) ?? "";
+    return {
+      id: id === undefined || id === claimed ? claimed : "",
+      secrets: [],
+      basic: false,
+      assertion,
+    };
+  }
   if (header === null) {
     return id === undefined
       ? undefined
       : { id, secrets: secret === undefined ? [] : [secret], basic: false };
   }
-  // RFC 6749 §2.3: never more than one method in a request.
-  if (secret !== undefined) {
-    throw new OAuthError(
-      "invalid_request",
-      "the client authenticates in the header and in the body",
-    );
-  }
   const basic = readBasic(header);
   if (!basic || (id !== undefined && id !== basic.id)) return { id: "", secrets: [], basic: true };
   return { ...basic, basic: true };
+}
+
+function readAssertion(form: Parameters): string | undefined {
+  const type = form.get("client_assertion_type");
+  const assertion = form.get("client_assertion");
+  if (type === undefined && assertion === undefined) return undefined;
+  if (type !== ASSERTION_TYPE || assertion === undefined || assertion.length > 8192) {
+    throw new OAuthError("invalid_request", "client_assertion needs the type jwt-bearer");
+  }
+  return assertion;
 }
 
 /** RFC 6749 §2.3.1 form-encodes both parts before Basic; the official MCP client does not. A secret may be meant either way. */

@@ -11,7 +11,8 @@ import {
   findTarget,
   readAuthorizationRequest,
 } from "./authorization_request.ts";
-import { redirectLocation, sendBack } from "./authorize.ts";
+import { seeOther } from "../login/login.ts";
+import { fingerprint, redirectLocation, sendBack } from "./authorize.ts";
 import { readForm } from "../form.ts";
 import { newCode } from "./tokens.ts";
 
@@ -30,9 +31,12 @@ export async function consent(request: Request, deps: Deps, call: Call): Promise
       advice: "Go back to the client and connect again. Nothing was allowed.",
     });
   }
-  const { query, nonce }: { query: string; nonce: string } = JSON.parse(content);
+  const { query, nonce, seen }: { query: string; nonce: string; seen: string } =
+    JSON.parse(content);
   const target = await findTarget(query, deps);
   const asked = readAuthorizationRequest(query, target, deps);
+  // CIMD: what changed since it was shown is shown again.
+  if (fingerprint(asked) !== seen) return seeOther(`/authorize?${query}`, deps);
   const decision = form.get("decision");
   // "show": the client runs on another machine, so its loopback address is shown to be copied, not opened here.
   const allowed = decision === "allow" || decision === "show";
@@ -59,7 +63,7 @@ async function settle(
   session: FoundSession,
   deps: Deps,
 ): Promise<Answered> {
-  if (allowed && asked.readmit) await readmit(asked, deps);
+  if (allowed && asked.known !== "stored") await storeClient(asked, deps);
   const code = newCode();
   const to = { uri: asked.redirectUri, state: asked.state };
   const fresh: Answered = allowed
@@ -90,12 +94,19 @@ async function settle(
   });
 }
 
-/** Takes a client in again whose record was lost with an older copy of the folder; durable before the code exists. */
-async function readmit(
+/** A client that comes from its document, or whose record was lost, is stored as shown; durable before the code exists. */
+async function storeClient(
   { client: { id, client } }: AuthorizationRequest,
   deps: Deps,
 ): Promise<void> {
-  await deps.store.update((draft) => draft.put("clients", id, client));
+  await deps.store.update((draft) => {
+    const { first_grant_at, last_grant_ended_at } = draft.get("clients", id) ?? {};
+    draft.put("clients", id, {
+      ...client,
+      ...(first_grant_at !== undefined && { first_grant_at }),
+      ...(last_grant_ended_at !== undefined && { last_grant_ended_at }),
+    });
+  });
 }
 
 function newCodeRecord(asked: AuthorizationRequest, { session }: FoundSession, deps: Deps): Code {

@@ -2,11 +2,19 @@
 // of capabilities that registration and the token endpoint enforce. Every document is encoded once.
 import type { Config, Server } from "../config.ts";
 
+/** Of client assertions (RFC 7523): asymmetric ones only. */
+export const assertionAlgorithms = ["RS256", "PS256", "ES256", "ES384", "EdDSA"] as const;
 export const grantTypes = ["authorization_code", "refresh_token"] as const;
 export type GrantType = (typeof grantTypes)[number];
 export const responseTypes = ["code"] as const;
-export const clientAuthMethods = ["none", "client_secret_basic", "client_secret_post"] as const;
-export type ClientAuthMethod = (typeof clientAuthMethods)[number];
+/** What a client may register; documents may bring keys for private_key_jwt besides. */
+export const registrableAuthMethods = [
+  "none",
+  "client_secret_basic",
+  "client_secret_post",
+] as const;
+export type RegistrableAuthMethod = (typeof registrableAuthMethods)[number];
+const clientAuthMethods = [...registrableAuthMethods, "private_key_jwt"] as const;
 
 const WELL_KNOWN_SERVER = "/.well-known/oauth-authorization-server";
 const WELL_KNOWN_RESOURCE = "/.well-known/oauth-protected-resource";
@@ -23,7 +31,10 @@ function serverMetadata(config: Config): Record<string, unknown> {
     response_modes_supported: ["query"],
     grant_types_supported: grantTypes,
     token_endpoint_auth_methods_supported: clientAuthMethods,
+    token_endpoint_auth_signing_alg_values_supported: assertionAlgorithms,
     revocation_endpoint_auth_methods_supported: clientAuthMethods,
+    revocation_endpoint_auth_signing_alg_values_supported: assertionAlgorithms,
+    client_id_metadata_document_supported: true,
     // RFC 7636, MCP 2025-11-25: clients refuse a server that does not list it.
     code_challenge_methods_supported: ["S256"],
     // RFC 9207 §3

@@ -91,17 +91,16 @@ function decide(asked: Asked, draft: Draft, deps: Deps): Outcome {
   const presented = token.generation;
   const current = grant.generation;
   const idle = grant.last_used_at + deps.config.refreshIdleTtl <= now;
-  if (presented > current) return rotate(asked, grant, presented, draft, deps, "forward");
-  if (presented === current) {
-    return idle
-      ? refused(dead("idle for too long"))
-      : rotate(asked, grant, current, draft, deps, "rotated");
-  }
-  if (presented !== current - 1 || !mayReplay(asked, grant, deps)) return { kind: "reused" };
+  if (presented > current) return rotate(asked, grant, presented, draft, deps);
+  const follows = grant.follows ?? current - 1;
+  if (presented < follows || (presented < current && !mayReplay(asked, grant, deps)))
+    return { kind: "reused" };
   if (idle) return refused(dead("idle for too long"));
-  // RFC 7009 §2.1: a revoked access token is not handed out again; the retry gets the next generation instead.
+  if (presented === current) return rotate(asked, grant, current, draft, deps);
+  // RFC 7009 §2.1: a revoked access token is not handed out again; the retry gets the next generation instead, and so
+  // do those of its siblings.
   if ((grant.revoked_generation ?? 0) >= current)
-    return rotate(asked, grant, current, draft, deps, "rotated");
+    return rotate(asked, grant, current, draft, deps, follows);
   return replay(asked, grant, draft, deps);
 }
 
@@ -134,13 +133,14 @@ function answerScope(asked: Asked, grant: Grant, deps: Deps): string | OAuthErro
   return scopes.join(" ");
 }
 
+/** From generation `from` to the next, which tokens down to generation `follows` get again while they may. */
 function rotate(
   asked: Asked,
-  grant: Grant,
+  { follows: _before, ...grant }: Grant,
   from: number,
   draft: Draft,
   deps: Deps,
-  kind: "rotated" | "forward",
+  follows = from,
 ): Outcome {
   const scope = answerScope(asked, grant, deps);
   if (scope instanceof OAuthError) return refused(scope);
@@ -155,11 +155,13 @@ function rotate(
     ...grant,
     generation,
     used_generation: from,
+    ...(follows < from && { follows }),
     rotated_at: now,
     rotated_from: asked.network,
     last_used_at: now,
     access: withAccessEntry(grant.access, access.entry, now),
   });
+  const kind = from > grant.generation ? "forward" : "rotated";
   return { kind, response: answer(asked, grant, generation, access, now) };
 }
 
@@ -181,6 +183,8 @@ function replay(asked: Asked, grant: Grant, draft: Draft, deps: Deps): Outcome {
   if (!live) {
     draft.put("refresh_tokens", token.family, {
       ...grant,
+      // The windows of the table stay where they are; a login that is still asked for is not idle.
+      last_used_at: now,
       access: withAccessEntry(grant.access, access.entry, now),
     });
   }

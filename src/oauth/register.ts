@@ -6,7 +6,12 @@ import { seconds, sha256 } from "../primitives.ts";
 import type { Client } from "../store/records.ts";
 import { ensureFolder, makeRoomForClient, newClientId } from "./clients.ts";
 import { readJsonObject } from "../form.ts";
-import { type ClientAuthMethod, clientAuthMethods, grantTypes, responseTypes } from "./metadata.ts";
+import {
+  type RegistrableAuthMethod,
+  registrableAuthMethods,
+  grantTypes,
+  responseTypes,
+} from "./metadata.ts";
 import { checkRedirectUri, grantableScopes } from "./rules.ts";
 import { newClientSecret } from "./tokens.ts";
 
@@ -55,7 +60,7 @@ function registered(
   client: Client,
   secret: string | undefined,
 ): Record<string, unknown> {
-  const { secret_hash: _hash, secret_optional: _optional, source: _source, ...metadata } = client;
+  const { secret_hash: _hash, auth_optional: _optional, source: _source, ...metadata } = client;
   return {
     client_id: id,
     ...(secret !== undefined && { client_secret: secret, client_secret_expires_at: 0 }),
@@ -78,7 +83,7 @@ function readMetadata(asked: Record<string, unknown>, deps: Deps): Client {
     response_types: [...responseTypes],
     token_endpoint_auth_method: method ?? "client_secret_basic",
     // RFC 7591 §2 makes client_secret_basic the default; a client that never asked and keeps no secret still gets in.
-    ...(method === undefined && { secret_optional: true }),
+    ...(method === undefined && { auth_optional: true }),
     scope: (scopes ?? deps.config.scopes).join(" "),
     ...(webUri && { client_uri: uri }),
     client_id_issued_at: seconds(deps.now()),
@@ -117,13 +122,13 @@ function readGrantTypes(asked: Record<string, unknown>): string[] {
   return usable;
 }
 
-function readAuthMethod(value: unknown): ClientAuthMethod | undefined {
+function readAuthMethod(value: unknown): RegistrableAuthMethod | undefined {
   if (value === undefined || value === null || value === "") return undefined;
-  const method = clientAuthMethods.find((known) => known === value);
+  const method = registrableAuthMethods.find((known) => known === value);
   if (method) return method;
   throw new OAuthError(
     "invalid_client_metadata",
-    `token_endpoint_auth_method must be one of ${clientAuthMethods.join(", ")}`,
+    `token_endpoint_auth_method must be one of ${registrableAuthMethods.join(", ")}`,
   );
 }
 

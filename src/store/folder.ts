@@ -64,6 +64,7 @@ export interface OpenStore extends Store {
 const LOCK_WAIT = 10_000;
 const CODES = 256;
 const SESSIONS = 50;
+const ASSERTIONS = 1000;
 
 /**
  * Opens the data folder for this process alone.
@@ -186,6 +187,7 @@ function tablesOf(
     folder: durableTable("folder", tables.folder, update),
     codes: memoryTable({ cap: CODES, whenFull: "refuse", ...clocks }),
     sessions: memoryTable({ cap: SESSIONS, whenFull: "drop oldest", ...clocks }),
+    assertions: memoryTable({ cap: ASSERTIONS, whenFull: "refuse", ...clocks }),
     isNew,
     counters,
     update,

@@ -7,15 +7,22 @@ export interface Client {
   readonly redirect_uris: readonly string[];
   readonly grant_types: readonly string[];
   readonly response_types: readonly string[];
-  readonly token_endpoint_auth_method: "none" | "client_secret_basic" | "client_secret_post";
+  readonly token_endpoint_auth_method:
+    | "none"
+    | "client_secret_basic"
+    | "client_secret_post"
+    | "private_key_jwt";
   readonly scope: string;
   readonly client_uri?: string;
   readonly client_id_issued_at: number;
   /** SHA-256 of the client secret; absent for public clients. */
   readonly secret_hash?: string;
-  /** The client never asked to be confidential: the secret it was given is accepted, not demanded. */
-  readonly secret_optional?: boolean;
-  readonly source: "dcr" | "static";
+  /** It never asked to be confidential, or offers to be public too: authentication is checked when tried, not demanded. */
+  readonly auth_optional?: boolean;
+  /** Public keys of private_key_jwt (RFC 7517), as last seen. */
+  readonly jwks?: readonly PublicKey[];
+  readonly jwks_uri?: string;
+  readonly source: "dcr" | "static" | "cimd";
   /** Taken in again by the owner after its record was lost: its other redirect URIs are not known. */
   readonly readmitted?: boolean;
   /** When a person first let it in; absent: never used, dropped after 24 h. */
@@ -23,6 +30,9 @@ export interface Client {
   /** When its last grant ended; meaningful only while it has none. */
   readonly last_grant_ended_at?: number;
 }
+
+/** A JSON Web Key without its secret members. */
+export type PublicKey = Readonly<Record<string, string>>;
 
 /** One live access token of a grant. The token itself is nowhere but in the answer and in the client. */
 export interface AccessEntry {
@@ -47,6 +57,8 @@ export interface Grant {
   readonly rotated_at: number;
   /** Network (/24 or /48) of the request that made the present generation. */
   readonly rotated_from: string;
+  /** The lowest generation whose retry gets the present one; absent: the one before. */
+  readonly follows?: number;
   readonly access: readonly AccessEntry[];
   /** Access tokens up to this generation were revoked (RFC 7009) and are not handed out again. */
   readonly revoked_generation?: number;
@@ -100,6 +112,11 @@ export interface Code {
   readonly family?: string;
 }
 
+/** A client assertion that was used, in memory, by the SHA-256 of client and jti. */
+export interface UsedAssertion {
+  readonly expires_at: number;
+}
+
 /** Where a consent led to. */
 export interface Answered {
   readonly location: string;
@@ -142,7 +159,10 @@ export const emptyTables = (): TableMaps => ({
   folder: new Map(),
 });
 
-/** Freezes a record with everything in it; returns it. */
+/**
+ * Freezes a record with everything in it; returns it. What was loaded is frozen when it is first handed out: at once it
+ * would take a third of the time and of the memory of a large load.
+ */
 export function deepFreeze<T>(value: T): T {
   if (typeof value !== "object" || value === null || Object.isFrozen(value)) return value;
   for (const member of Object.values(value)) deepFreeze(member);

@@ -1,6 +1,13 @@
 // The storage contract (six verbs a table, one commit over several tables) and the tables that live in memory only.
 import { StoreUnavailable } from "../errors.ts";
-import { type Code, type Session, type TableName, type Tables, deepFreeze } from "./records.ts";
+import {
+  type Code,
+  type Session,
+  type TableName,
+  type Tables,
+  type UsedAssertion,
+  deepFreeze,
+} from "./records.ts";
 
 /** Records by id. Every verb resolves when its effect is durable; records are frozen and replaced, never mutated. */
 export interface Table<T> {
@@ -33,6 +40,7 @@ export type DurableTables = { readonly [N in TableName]: Table<Tables[N]> };
 export interface Store extends DurableTables {
   readonly codes: Table<Code>;
   readonly sessions: Table<Session>;
+  readonly assertions: Table<UsedAssertion>;
   /**
    * Runs `change` synchronously on the newest queued state, makes what it changed durable in one commit with its
    * neighbours, then resolves to its result. What `change` throws rejects this call alone and changes nothing.
@@ -133,7 +141,7 @@ export function durableTable<N extends TableName>(
       return result(before, after);
     });
   return {
-    get: async (id) => committed.get(id),
+    get: async (id) => deepFreeze(committed.get(id)),
     put: (id, record) =>
       change(
         id,
@@ -153,6 +161,6 @@ export function durableTable<N extends TableName>(
         () => undefined,
         (before) => before !== undefined,
       ),
-    list: async () => [...committed],
+    list: async () => Array.from(committed, ([id, record]) => [id, deepFreeze(record)]),
   };
 }

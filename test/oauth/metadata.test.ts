@@ -13,6 +13,9 @@ const json = async (path: string): Promise<Record<string, unknown>> => {
   return (await response.json()) as Record<string, unknown>;
 };
 
+const methods = ["none", "client_secret_basic", "client_secret_post", "private_key_jwt"];
+const algorithms = ["RS256", "PS256", "ES256", "ES384", "EdDSA"];
+
 describe.each([
   ["https://host.test", "", ""],
   ["https://host.test/base", "/base", "/base"],
@@ -30,12 +33,11 @@ describe.each([
       response_types_supported: ["code"],
       response_modes_supported: ["query"],
       grant_types_supported: ["authorization_code", "refresh_token"],
-      token_endpoint_auth_methods_supported: ["none", "client_secret_basic", "client_secret_post"],
-      revocation_endpoint_auth_methods_supported: [
-        "none",
-        "client_secret_basic",
-        "client_secret_post",
-      ],
+      token_endpoint_auth_methods_supported: methods,
+      token_endpoint_auth_signing_alg_values_supported: algorithms,
+      revocation_endpoint_auth_methods_supported: methods,
+      revocation_endpoint_auth_signing_alg_values_supported: algorithms,
+      client_id_metadata_document_supported: true,
       code_challenge_methods_supported: ["S256"],
       authorization_response_iss_parameter_supported: true,
       scopes_supported: ["mcp"],

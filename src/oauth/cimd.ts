@@ -1,0 +1,173 @@
+// Client ID Metadata Documents (draft-ietf-oauth-client-id-metadata-document): a client whose id is the https URL of the
+// document that describes it. Documents are fetched only while the owner is signed in; what the owner agreed to is stored
+// like any client, and that record alone counts at the token endpoint.
+import type { Deps } from "../deps.ts";
+import { OAuthError } from "../errors.ts";
+import { seconds } from "../primitives.ts";
+import type { Client } from "../store/records.ts";
+import type { FoundClient } from "./clients.ts";
+import { readJwks } from "./jwt.ts";
+import { grantTypes, responseTypes } from "./metadata.ts";
+import { type Fetched, documentUrlProblem, fetchDocument } from "./outbound.ts";
+import { checkRedirectUri } from "./rules.ts";
+
+export const isDocumentId = (id: string): boolean => id.startsWith("https://");
+
+const KEPT = 200;
+const LONGEST = 86_400;
+
+/** A good document, as it was fetched. Errors are never kept. */
+export interface CachedDocument {
+  readonly client: Client;
+  readonly etag: string | undefined;
+  /** Monotonic milliseconds. */
+  readonly freshUntil: number;
+}
+
+/** @throws {OAuthError} when the id cannot be a document's, before anything is asked of the network */
+export function assertDocumentId(id: string): void {
+  const problem = documentUrlProblem(id);
+  if (problem === undefined) return;
+  throw new OAuthError(
+    "invalid_client",
+    "The client's id is a URL that this server does not fetch.",
+    {
+      status: 400,
+      detail: `client_id ${id}: ${problem}`,
+      facts: { sent: `client_id=${id}` },
+      advice:
+        "Only the maker of the client can change its id.\nMany clients can register instead: look for “dynamic client registration” in their settings.",
+    },
+  );
+}
+
+/** The client that a document describes. @throws {OAuthError} with what to do, for the page */
+export async function fetchClient(id: string, deps: Deps): Promise<FoundClient> {
+  assertDocumentId(id);
+  const cached = deps.documents.get(id);
+  if (cached && cached.freshUntil > deps.monotonic()) return { id, client: cached.client };
+  try {
+    const fetched = await fetchDocument(id, deps, cached?.etag);
+    const client =
+      fetched.content === undefined && cached
+        ? cached.client
+        : await readDocument(id, fetched, deps);
+    keep(id, client, fetched, deps);
+    return { id, client };
+  } catch (error) {
+    throw withAdvice(id, error);
+  }
+}
+
+function keep(id: string, client: Client, { etag, maxAge }: Fetched, deps: Deps): void {
+  deps.documents.delete(id);
+  deps.documents.set(id, {
+    client,
+    etag,
+    freshUntil: deps.monotonic() + Math.min(maxAge, LONGEST) * 1000,
+  });
+  const [oldest] = deps.documents.keys();
+  if (deps.documents.size > KEPT && oldest !== undefined) deps.documents.delete(oldest);
+}
+
+// Measured: Codex, Claude Code and Copilot do not fall back to registration by themselves; only this page can help.
+function withAdvice(id: string, error: unknown): unknown {
+  if (!(error instanceof OAuthError)) return error;
+  const { host } = new URL(id);
+  return new OAuthError(error.code, `${error.message} It is at ${id}`, {
+    status: error.status,
+    headers: error.headers,
+    cause: error,
+    facts: { sent: `client_id=${id}` },
+    ...(error.detail !== undefined && { detail: `${id}: ${error.detail}` }),
+    advice: [
+      `Check that the machine of this server can open https://${host}/, then connect again.`,
+      "The server’s log says what went wrong, under the request number below.",
+      "Codex: log in with “codex mcp login <name> --oauth-client-registration dcr”.",
+      "Claude Code and Copilot: give the server a fixed client id in their settings, or try again later.",
+    ].join("\n"),
+  });
+}
+
+const invalid = (detail: string): OAuthError =>
+  new OAuthError("invalid_client", "The document that describes this client could not be used.", {
+    status: 400,
+    detail,
+  });
+
+async function readDocument(id: string, { content }: Fetched, deps: Deps): Promise<Client> {
+  if (!content) throw invalid("no content");
+  // CIMD: simple string comparison.
+  if (content["client_id"] !== id) throw invalid("its client_id is another one");
+  const secretMember = Object.keys(content).find((name) => name.startsWith("client_secret"));
+  if (secretMember !== undefined) throw invalid(`it has ${secretMember}`);
+  const name = content["client_name"];
+  if (typeof name !== "string" || name.trim() === "") throw invalid("it has no client_name");
+  const wanted = readTexts(content["grant_types"]) ?? grantTypes;
+  return {
+    client_name: name.trim().slice(0, 200),
+    redirect_uris: readRedirectUris(content["redirect_uris"]),
+    grant_types: grantTypes.filter((type) => wanted.includes(type)),
+    response_types: [...responseTypes],
+    scope: deps.config.scopes.join(" "),
+    client_id_issued_at: seconds(deps.now()),
+    source: "cimd",
+    ...(await readAuthentication(content, deps)),
+  };
+}
+
+const readTexts = (value: unknown): string[] | undefined =>
+  Array.isArray(value)
+    ? value.filter((item): item is string => typeof item === "string")
+    : undefined;
+
+function readRedirectUris(value: unknown): string[] {
+  const uris = readTexts(value) ?? [];
+  if (uris.length === 0 || uris.length > 50) throw invalid("it has no redirect_uris");
+  const bad = uris.find((uri) => !checkRedirectUri(uri).ok);
+  if (bad !== undefined) throw invalid(`its redirect URI ${bad} may not be registered`);
+  return uris;
+}
+
+type Authentication = Pick<
+  Client,
+  "token_endpoint_auth_method" | "auth_optional" | "jwks" | "jwks_uri"
+>;
+
+/** OpenID Connect RP Metadata Choices: a document may list all methods beside its favourite; any of them works. */
+async function readAuthentication(
+  content: Record<string, unknown>,
+  deps: Deps,
+): Promise<Authentication> {
+  const favourite = content["token_endpoint_auth_method"];
+  const methods = new Set(readTexts(content["token_endpoint_auth_methods_supported"]) ?? []);
+  if (typeof favourite === "string") methods.add(favourite);
+  if (methods.size === 0 || (methods.has("none") && !methods.has("private_key_jwt"))) {
+    return { token_endpoint_auth_method: "none" };
+  }
+  if (!methods.has("private_key_jwt"))
+    throw invalid("it asks for a way to authenticate that needs a shared secret");
+  try {
+    return {
+      token_endpoint_auth_method: "private_key_jwt",
+      ...(methods.has("none") && { auth_optional: true }),
+      ...(await readKeys(content, deps)),
+    };
+  } catch (error) {
+    // Without its keys it can still be the public client that it offers to be.
+    if (methods.has("none")) return { token_endpoint_auth_method: "none" };
+    throw error;
+  }
+}
+
+async function readKeys(
+  content: Record<string, unknown>,
+  deps: Deps,
+): Promise<Pick<Client, "jwks" | "jwks_uri">> {
+  const uri = content["jwks_uri"];
+  if (uri === undefined) return { jwks: readJwks(content["jwks"]) };
+  if (typeof uri !== "string" || documentUrlProblem(uri) !== undefined)
+    throw invalid("its jwks_uri cannot be fetched");
+  const { content: keys } = await fetchDocument(uri, deps);
+  return { jwks_uri: uri, jwks: readJwks(keys) };
+}

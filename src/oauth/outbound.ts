@@ -1,0 +1,156 @@
+// Fetching a client's document from the internet without becoming anybody's proxy: the URL is judged before any DNS query,
+// every resolved address before any connection, and the connection goes to the address that was judged.
+import type { Deps } from "../deps.ts";
+import { OAuthError, reason } from "../errors.ts";
+
+/** How names are resolved and which certificates count; tests stand a TLS fixture in for the internet. */
+export interface Internet {
+  /** All addresses of a name, IPv4 and IPv6. */
+  resolve(host: string): Promise<readonly string[]>;
+  /** Whether an address may be dialled. */
+  isAllowed(address: string): boolean;
+  /** PEM of a certificate authority beside the system's. */
+  readonly ca?: string;
+}
+
+export interface Fetched {
+  /** undefined: not modified since the given ETag. */
+  readonly content: Record<string, unknown> | undefined;
+  readonly etag: string | undefined;
+  /** Seconds that HTTP allows it to be kept (RFC 9111 §4.2.1); 0: not at all. */
+  readonly maxAge: number;
+}
+
+const LARGEST = 10 * 1024;
+/** Milliseconds for everything, the name included. */
+const DEADLINE = 5000;
+const AT_ONCE = 4;
+
+const specialNames =
+  /(^|\.)(localhost|local|internal|intranet|lan|home|corp|test|example|invalid|onion|arpa)$/;
+
+/** What is wrong with a document URL, by its text alone; undefined when it may be fetched. */
+export function documentUrlProblem(text: string): string | undefined {
+  if (text.length > 2048 || !/^[\x21-\x7e]+$/.test(text) || /[\\#]/.test(text))
+    return "it is not a plain URL";
+  const match = /^https:\/\/([a-z0-9-]+(?:\.[a-z0-9-]+)+)(?::(\d{1,5}))?(\/[^?]+)(?:\?.*)?$/.exec(
+    text,
+  );
+  const [, host = "", port, path = ""] = match ?? [];
+  if (!match || URL.parse(text)?.href !== text)
+    return "it must be https, with a lower-case name and a path";
+  if (/(^|\/)(\.|%2e){1,2}(\/|$)/i.test(path)) return "its path has dot segments";
+  if (/^[\d.]+$/.test(host) || specialNames.test(host)) return "its host is not on the internet";
+  if (port !== undefined && Number(port) < 1024) return "its port is not one of a web server";
+  return undefined;
+}
+
+/**
+ * GETs a JSON object. @throws {OAuthError} with the reason as detail; never says whether a host or port exists
+ */
+export async function fetchDocument(url: string, deps: Deps, etag?: string): Promise<Fetched> {
+  const { host } = new URL(url);
+  if (deps.limits.document.wait(host) > 0 || deps.fetching.size >= AT_ONCE) {
+    throw new OAuthError(
+      "temporarily_unavailable",
+      "too many client documents at once, try again soon",
+      {
+        headers: { "retry-after": "10" },
+      },
+    );
+  }
+  deps.limits.document.count(host);
+  const ticket = Symbol(host);
+  deps.fetching.add(ticket);
+  const stop = AbortSignal.timeout(DEADLINE);
+  try {
+    return await Promise.race([get(url, stop, deps, etag), rejected(stop)]);
+  } catch (error) {
+    if (error instanceof OAuthError) throw error;
+    throw unusable(reason(error), error);
+  } finally {
+    deps.fetching.delete(ticket);
+  }
+}
+
+const unusable = (detail: string, cause?: unknown): OAuthError =>
+  new OAuthError("invalid_client", "The document that describes this client could not be used.", {
+    status: 400,
+    detail,
+    cause,
+  });
+
+const rejected = (stop: AbortSignal): Promise<never> =>
+  new Promise((_resolve, reject) => {
+    stop.addEventListener("abort", () => reject(new Error("it took too long")), { once: true });
+  });
+
+async function get(
+  url: string,
+  stop: AbortSignal,
+  deps: Deps,
+  etag: string | undefined,
+): Promise<Fetched> {
+  const target = new URL(url);
+  const addresses = await deps.internet.resolve(target.hostname);
+  const [address] = addresses;
+  if (address === undefined) throw new Error("its name does not resolve");
+  // One inner address among them is enough: what is dialled must not depend on luck.
+  if (!addresses.every((each) => deps.internet.isAllowed(each)))
+    throw new Error("its name leads to an inner address");
+  const pinned = new URL(url);
+  pinned.hostname = address.includes(":") ? `[${address}]` : address;
+  const { ca } = deps.internet;
+  const response = await fetch(pinned, {
+    headers: {
+      host: target.host,
+      accept: "application/json",
+      "accept-encoding": "identity",
+      ...(etag !== undefined && { "if-none-match": etag }),
+    },
+    // The certificate must be the name's, not the address's.
+    tls: { serverName: target.hostname, ...(ca !== undefined && { ca }) },
+    redirect: "manual",
+    proxy: false,
+    signal: stop,
+  });
+  const caching = {
+    etag: response.headers.get("etag") ?? undefined,
+    maxAge: maxAge(response.headers),
+  };
+  if (response.status === 304 && etag !== undefined) return { ...caching, content: undefined };
+  // CIMD §Client Information Discovery: 200 alone is success, redirects are not followed.
+  if (response.status !== 200) throw new Error(`it was answered with status ${response.status}`);
+  if (
+    !/^application\/([a-z0-9.+-]+\+)?json(;|$)/i.test(response.headers.get("content-type") ?? "")
+  ) {
+    throw new Error("it is not JSON by its media type");
+  }
+  return { ...caching, content: parse(await readLimited(response)) };
+}
+
+async function readLimited(response: Response): Promise<string> {
+  const chunks: Uint8Array[] = [];
+  let size = 0;
+  for await (const chunk of response.body ?? []) {
+    size += chunk.length;
+    if (size > LARGEST) throw new Error(`it is larger than ${LARGEST} bytes`);
+    chunks.push(chunk);
+  }
+  return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(Buffer.concat(chunks));
+}
+
+function parse(text: string): Record<string, unknown> {
+  const content: unknown = JSON.parse(text);
+  if (typeof content !== "object" || content === null || Array.isArray(content))
+    throw new Error("it is no JSON object");
+  return content as Record<string, unknown>;
+}
+
+/** RFC 9111 §5.2.2. */
+function maxAge(headers: Headers): number {
+  const control = headers.get("cache-control") ?? "";
+  if (/\b(no-store|no-cache|private)\b/i.test(control)) return 0;
+  const seconds = Number(/\bmax-age=(\d{1,9})\b/i.exec(control)?.[1] ?? 300);
+  return Math.max(0, seconds - Number(headers.get("age") ?? 0));
+}
