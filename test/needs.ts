@@ -46,15 +46,22 @@ const parts = {
     remedy: "run as root, or allow user namespaces",
   },
 } satisfies Record<string, Part>;
+export type PartName = keyof typeof parts;
+
+/** The parts that this machine lacks, each with how to get it. */
+export const missingParts = (names: readonly PartName[]): string[] =>
+  names
+    .filter((name) => !parts[name].present())
+    .map((name) => `${name} is missing (${parts[name].remedy})`);
 
 /**
  * `test`, or `test.skip` with a message when a part is missing.
  * @throws {Error} for a missing part when TEST_NO_SKIP is 1, so that a complete machine tests everything
  */
-export function needs(...names: (keyof typeof parts)[]): typeof test | typeof test.skip {
-  const missing = names.filter((name) => !parts[name].present());
+export function needs(...names: PartName[]): typeof test | typeof test.skip {
+  const missing = missingParts(names);
   if (missing.length === 0) return test;
-  const message = missing.map((name) => `${name} is missing (${parts[name].remedy})`).join(", ");
+  const message = missing.join(", ");
   if (process.env["TEST_NO_SKIP"] === "1") throw new Error(`${message}, and TEST_NO_SKIP is 1`);
   console.warn(`skipped: ${message}`);
   return test.skip;

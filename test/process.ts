@@ -11,7 +11,8 @@ const EXECUTABLE = "TEST_EXECUTABLE";
 /** Milliseconds until a start that has not answered is a failed one. */
 const START = 20_000;
 
-const command = (): string[] => {
+/** What starts the program under test. */
+export const programCommand = (): string[] => {
   const executable = process.env[EXECUTABLE];
   return executable === undefined
     ? [process.execPath, resolve(import.meta.dir, "../src/main.ts")]
@@ -160,7 +161,7 @@ function launch(given: GivenSettings): Child {
 
 /** With an empty environment: CI, TEST and NODE_ENV change what packages do. */
 function spawn(words: readonly string[]): Bun.Subprocess<"ignore", "pipe", "pipe"> {
-  return Bun.spawn([...command(), ...words], {
+  return Bun.spawn([...programCommand(), ...words], {
     cwd: tmpdir(),
     env: {},
     stdio: ["ignore", "pipe", "pipe"],

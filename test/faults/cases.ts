@@ -1,0 +1,21 @@
+// Every fault case there is, in the order of the printed table, and how one is run.
+import { cases as kills } from "./cases/kills.ts";
+import { FailedStart, stopPrograms } from "./program.ts";
+import { type FaultCase, type Report, newReport } from "./report.ts";
+
+export const allCases: readonly FaultCase[] = [...kills];
+
+/** Runs a case to its end, whatever happens in it, and leaves no process behind. */
+export async function runCase({ run }: FaultCase, size: number, seed: number): Promise<Report> {
+  const report = newReport(seed);
+  try {
+    await run(size, report);
+    if (report.tries === 0) report.find("wrong", "nothing was tried");
+  } catch (error) {
+    const kind = error instanceof FailedStart ? "failed start" : "wrong";
+    report.find(kind, error instanceof Error ? (error.stack ?? error.message) : String(error));
+  } finally {
+    await stopPrograms();
+  }
+  return report;
+}

@@ -1,0 +1,187 @@
+// The program under a fault: started on a given folder, under a given command (strace, prlimit, unshare ...), killed, started
+// again. What its clients do and how it is judged is model.ts.
+import { rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { type Config, readConfig } from "../../src/config.ts";
+import { type GivenSettings, settingKeys, settings } from "../../src/settings.ts";
+import { freePort, programCommand } from "../process.ts";
+import { temporaryFolder } from "../server.ts";
+
+/** Every folder of these tests knows this public URL, so that any copy of it can be served on any port. */
+const ISSUER = "http://localhost:7676";
+/** Milliseconds within which a start must answer, and how many times an undisturbed start on a slow machine. */
+const READY = 2_000;
+const SLOWNESS = 8;
+/** Milliseconds until a request without an answer counts as one without an answer. */
+const PATIENCE = 15_000;
+
+export interface ProgramOptions {
+  readonly folder: string;
+  /** A free one when absent. */
+  readonly port?: number;
+  readonly settings?: GivenSettings;
+  /** Starts the program in its turn, as the same process: `prlimit --nofile=64`, `strace -D -f`, `setpriv`. */
+  readonly prefix?: readonly string[];
+  /** The whole environment. */
+  readonly environment?: Readonly<Record<string, string>>;
+  /** Where the program prints, instead of into the pipes of `stdout()` and `stderr()`. */
+  readonly output?: { readonly stdout: number; readonly stderr: number };
+  /** Milliseconds until a start without an answer has failed; 2 s, or more on a slow machine, when absent. */
+  readonly patience?: number;
+}
+
+export interface Program {
+  readonly options: ProgramOptions & { readonly port: number };
+  readonly config: Config;
+  readonly folder: string;
+  readonly pid: number;
+  /** Resolves to the exit code; 128 and the number of the signal when that ended it. */
+  readonly exited: Promise<number>;
+  /** undefined while it runs. */
+  exitCode(): number | undefined;
+  stdout(): string;
+  stderr(): string;
+  /**
+   * Over a new connection, to a path of the public origin; redirects come back as they are.
+   * @param from address of the client, believed from X-Forwarded-For
+   * @throws {Error} no answer
+   */
+  fetch(path: string, init?: RequestInit, from?: string): Promise<Response>;
+  /** The owner's verbs on admin.sock: `admin("GET", "/grants")`. */
+  admin(method: string, path: string, body?: unknown): Promise<Response>;
+  /** SIGKILL unless said otherwise. Resolves to the exit code. */
+  kill(signal?: NodeJS.Signals): Promise<number>;
+}
+
+/** The next start needed a hand, or took too long. */
+export class FailedStart extends Error {}
+
+const running = new Set<Program>();
+process.on("exit", () => {
+  for (const program of running) process.kill(program.pid, "SIGKILL");
+});
+
+/** Ends what still runs. */
+export async function stopPrograms(): Promise<void> {
+  await Promise.all([...running].map((program) => program.kill()));
+}
+
+/** Starts the program and resolves when it answers. @throws {FailedStart} with what it printed */
+export async function start(options: ProgramOptions): Promise<Program> {
+  const program = await launch(options);
+  await untilReady(program, options.patience ?? (await patience()));
+  return program;
+}
+
+/** The same program on the same folder and port once more, without what disturbed it unless `changes` says so. */
+export function startAgain(
+  { options: { folder, port, settings } }: Program,
+  changes: Partial<ProgramOptions> = {},
+): Promise<Program> {
+  return start({ folder, port, ...(settings && { settings }), ...changes });
+}
+
+/** Starts the program and does not wait for its answer. */
+export async function launch(given: ProgramOptions): Promise<Program> {
+  const options = { ...given, port: given.port ?? (await freePort()) };
+  const { folder, port, prefix = [], environment = {}, output } = options;
+  const flags = {
+    data: folder,
+    url: ISSUER,
+    host: "127.0.0.1",
+    port: String(port),
+    trustedProxies: "127.0.0.1",
+    rateLimits: "off",
+    ...options.settings,
+  };
+  const config = readConfig(flags);
+  const child = Bun.spawn([...prefix, ...programCommand(), ...commandLine(flags)], {
+    cwd: tmpdir(),
+    env: { ...environment },
+    stdio: ["ignore", output?.stdout ?? "pipe", output?.stderr ?? "pipe"],
+  });
+  const printed = [collect(child.stdout), collect(child.stderr)] as const;
+  const program: Program = {
+    options,
+    config,
+    folder,
+    pid: child.pid,
+    exited: child.exited,
+    exitCode: () => child.exitCode ?? (child.signalCode === null ? undefined : 128),
+    stdout: printed[0],
+    stderr: printed[1],
+    fetch: (path, init = {}, from = "203.0.113.7") => {
+      const url = new URL(path, config.origin).href.replace(
+        config.origin,
+        `http://127.0.0.1:${port}`,
+      );
+      const headers = new Headers(init.headers);
+      headers.set("x-forwarded-for", from);
+      const signal = AbortSignal.timeout(PATIENCE);
+      return fetch(url, { redirect: "manual", signal, ...init, headers, keepalive: false });
+    },
+    admin: (method, path, body) =>
+      fetch(`http://localhost/admin/api${path}`, {
+        unix: `${folder}/admin.sock`,
+        method,
+        signal: AbortSignal.timeout(PATIENCE),
+        ...(body !== undefined && { body: JSON.stringify(body) }),
+        headers: { "content-type": "application/json" },
+      }),
+    kill: (signal = "SIGKILL") => {
+      if (child.exitCode === null) child.kill(signal);
+      return child.exited;
+    },
+  };
+  running.add(program);
+  void child.exited.then(() => running.delete(program));
+  return program;
+}
+
+function commandLine(flags: GivenSettings): string[] {
+  return settingKeys.flatMap((key) => {
+    const { flag, placeholder } = settings[key];
+    const value = flags[key];
+    if (value === undefined) return [];
+    return placeholder === undefined ? [`--${flag}`] : [`--${flag}`, value];
+  });
+}
+
+function collect(stream: ReadableStream<Uint8Array> | number | undefined): () => string {
+  let text = "";
+  if (stream instanceof ReadableStream) {
+    void (async () => {
+      const decoder = new TextDecoder();
+      for await (const chunk of stream) text += decoder.decode(chunk, { stream: true });
+    })();
+  }
+  return () => text;
+}
+
+/** Resolves when /healthz answers. @throws {FailedStart} when it ends first, or takes longer than `limit` milliseconds */
+export async function untilReady(program: Program, limit: number): Promise<void> {
+  const from = performance.now();
+  while (program.exitCode() === undefined && performance.now() - from < limit) {
+    const answer = await program.fetch("/healthz").catch(() => undefined);
+    if (answer?.ok) return;
+    await Bun.sleep(5);
+  }
+  const exitCode = program.exitCode();
+  const how = exitCode === undefined ? `no answer in ${limit} ms` : `ended with ${exitCode}`;
+  await program.kill();
+  throw new FailedStart(`the start failed: ${how}: ${program.stdout()}${program.stderr()}`);
+}
+
+let measured: Promise<number> | undefined;
+/** What a start may take here: a bound that tells a wait from a start, not a benchmark. */
+const patience = (): Promise<number> =>
+  (measured ??= (async () => {
+    const folder = temporaryFolder();
+    const from = performance.now();
+    const program = await launch({ folder });
+    await untilReady(program, 60_000);
+    const taken = performance.now() - from;
+    await program.kill();
+    rmSync(folder, { recursive: true });
+    return Math.max(READY, SLOWNESS * taken);
+  })());

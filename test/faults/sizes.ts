@@ -1,0 +1,7 @@
+// How often each fault is tried: within the normal tests (a few seconds a case), in a night (all cases in an hour), and
+// without a bound.
+import type { Sizes } from "./report.ts";
+
+export const sizes = {
+  "random kills under load": { sample: 50, nightly: 1_000, long: 10_000 },
+} satisfies Record<string, Sizes>;
