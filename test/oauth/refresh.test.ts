@@ -181,6 +181,53 @@ describe("p = g - 1", () => {
     expect(await status(again)).toBe(200);
     expect(await status(lost)).toBe(401);
   });
+
+  describe("after its access token was revoked", () => {
+    let first: Tokens;
+    beforeEach(async () => {
+      first = await refreshed(login.tokens.refresh_token);
+      await server.fetch("/revoke", {
+        method: "POST",
+        body: new URLSearchParams({ client_id: login.clientId, token: first.access_token }),
+      });
+    });
+
+    test("parallel retries and both siblings get one and the same successor", async () => {
+      const { refresh_token: old } = login.tokens;
+      const answers = [
+        ...(await Promise.all([old, old, old].map((token) => refreshed(token)))),
+        await refreshed(first.refresh_token),
+      ];
+      expect(new Set(answers.map(({ refresh_token: token }) => token)).size).toBe(1);
+      expect(new Set(answers.map(({ access_token: token }) => token)).size).toBe(1);
+    });
+
+    test("a lost answer to the retry is not punished, days later, over a restart", async () => {
+      const lost = await refreshed(login.tokens.refresh_token);
+      server.clock.advance(2 * 86_400);
+      server = await server.restart();
+      expect((await refreshed(login.tokens.refresh_token)).refresh_token).toBe(lost.refresh_token);
+      await refreshed(lost.refresh_token);
+      await refused(login.tokens.refresh_token);
+    });
+
+    test("the windows are those of the newest rotation", async () => {
+      const next = await refreshed(login.tokens.refresh_token, {}, "203.0.113.7");
+      expect(await status(next)).toBe(200);
+      server.clock.advance(3600);
+      await refreshed(login.tokens.refresh_token, {}, "203.0.113.200");
+      await refused(login.tokens.refresh_token, "invalid_grant", {}, STRANGER);
+      await refused(next.refresh_token);
+    });
+  });
+
+  test("a login whose answers get lost is in use: 90 days count from the last of them", async () => {
+    await refreshed(login.tokens.refresh_token);
+    server.clock.advance(60 * 86_400);
+    const again = await refreshed(login.tokens.refresh_token);
+    server.clock.advance(60 * 86_400);
+    await refreshed(again.refresh_token);
+  });
 });
 
 describe("p > g: the folder is an older copy", () => {
