@@ -62,20 +62,24 @@ export interface CompactionOptions {
 export interface Main {
   readonly rev: number;
   readonly identity: FileIdentity;
-  /** It was read, and its sum was right. */
+  /** It was read, and found good. */
   readonly isGood: boolean;
+  /** Its sum is in place: it was not emptied by hand. */
+  readonly isSealed: boolean;
 }
 
 export interface Compactor {
   /** To be asked between two groups: whether the journals have grown enough, and nothing speaks against it. */
   isDue(): boolean;
-  /** Whether the disk has the room, and the last failure is some time ago. */
-  isAllowed(): boolean;
+  /** Whether the disk has the room, which is told when it has not, and the last failure is some time ago. */
+  mayBegin(): boolean;
   /**
    * To be called between two groups. Resolves when all is written; joins one that is under way.
    * @throws {Error} the snapshot could not be written; memory and journals are what they were
    */
   begin(): Promise<void>;
+  /** Resolves when none is under way, however it ended. */
+  settled(): Promise<void>;
 }
 
 const REST_AFTER_FAILURE = 600_000;
@@ -100,15 +104,18 @@ export function createCompactor(options: CompactionOptions): Compactor {
     isDue() {
       const limit = Math.max(journalLimit, 2 * (state.main?.identity.size ?? 0));
       if (state.running || counters.bytes - state.savedBytes <= limit) return false;
-      return !hasChanges(memory.owed) && isAllowed(state);
+      return !hasChanges(memory.owed) && mayBegin(state);
     },
-    isAllowed: () => isAllowed(state),
+    mayBegin: () => mayBegin(state),
     begin: () => begin(state),
+    async settled() {
+      await state.running?.catch(() => undefined);
+    },
   };
 }
 
 // 1.
-function isAllowed(state: State): boolean {
+function mayBegin(state: State): boolean {
   const { failedAt, monotonic, notice } = state;
   if (failedAt !== undefined && monotonic() - failedAt < REST_AFTER_FAILURE) return false;
   if (hasRoom(state)) return true;
@@ -118,8 +125,13 @@ function isAllowed(state: State): boolean {
 }
 
 function hasRoom({ folder, main, spareSpace }: State): boolean {
-  const { bavail, bsize } = statfsSync(folder.path);
-  return bavail * bsize >= 2 * (main?.identity.size ?? 0) + spareSpace;
+  try {
+    const { bavail, bsize } = statfsSync(folder.path);
+    return bavail * bsize >= 2 * (main?.identity.size ?? 0) + spareSpace;
+  } catch {
+    // Where nobody can tell, the write will.
+    return true;
+  }
 }
 
 interface Moment {
@@ -132,7 +144,8 @@ interface Moment {
 function begin(state: State): Promise<void> {
   if (state.running) return state.running;
   const { main, memory } = state;
-  if (memory.rev === (main?.rev ?? 0) && main?.isGood !== false) return Promise.resolve();
+  const isSaved = main ? main.isGood && main.isSealed && main.rev === memory.rev : memory.rev === 0;
+  if (isSaved) return Promise.resolve();
   const moment = takeMoment(state);
   state.running = finish(state, moment).finally(() => {
     state.running = undefined;
@@ -181,7 +194,8 @@ async function save(state: State, { header, tables }: Moment): Promise<void> {
   // 4, 7.
   const identity = await writeSnapshot(folder.at(STATE), snapshotText(header, tables));
   counters.syncs++;
-  state.main = { rev: header.rev, identity, isGood: false };
+  const { rev } = header;
+  state.main = { rev, identity, isGood: false, isSealed: true };
   // 8.
   await folder.sync();
   try {
@@ -190,7 +204,7 @@ async function save(state: State, { header, tables }: Moment): Promise<void> {
     await putPreviousBack(state);
     throw error;
   }
-  state.main = { rev: header.rev, identity, isGood: true };
+  state.main = { rev, identity, isGood: true, isSealed: true };
 }
 
 // 5.
@@ -233,12 +247,16 @@ function keepPrevious(folder: DataFolder, counters: Counters): void {
 // 9. What was written is not what can be read.
 async function putPreviousBack(state: State): Promise<void> {
   const { folder, now } = state;
-  renameSync(folder.at(STATE), folder.at(asideName(folder, STATE, "corrupt", now())));
-  state.main = undefined;
   const rev = revOf(folder, PREVIOUS);
-  if (rev !== undefined) {
+  if (rev === undefined) {
+    // The first snapshot of all: the journals tell everything, and would not be believed beside a .corrupt-.
+    rmSync(folder.at(STATE));
+    state.main = undefined;
+  } else {
+    renameSync(folder.at(STATE), folder.at(asideName(folder, STATE, "corrupt", now())));
     renameSync(folder.at(PREVIOUS), folder.at(STATE));
-    state.main = { rev, identity: lstatSync(folder.at(STATE)), isGood: true };
+    const identity = lstatSync(folder.at(STATE));
+    state.main = { rev, identity, isGood: true, isSealed: true };
   }
   await folder.sync();
 }

@@ -104,7 +104,7 @@ function createDraft(tables: TableMaps, changes: Changes, over: () => boolean, m
   const get: Draft["get"] = (table, id) => {
     assertOpen();
     const change = changes[table].get(id);
-    return change ? change.record : tables[table].get(id);
+    return change ? change.record : deepFreeze(tables[table].get(id));
   };
   const put: Draft["put"] = (table, id, record) => {
     assertOpen();

@@ -4,6 +4,7 @@ import {
   existsSync,
   fstatSync,
   fsync,
+  fsyncSync,
   mkdirSync,
   openSync,
   readSync,
@@ -11,7 +12,7 @@ import {
   statSync,
 } from "node:fs";
 import { hostname } from "node:os";
-import { join } from "node:path";
+import { dirname, join, resolve } from "node:path";
 import { promisify } from "node:util";
 import { FatalError, reason } from "../errors.ts";
 
@@ -81,6 +82,8 @@ export interface DataFolder {
 }
 
 const fsyncDirectory = promisify(fsync);
+/** What file systems without directory sync answer; there is nothing better to do on them. */
+const unsyncable: readonly string[] = ["EINVAL", "ENOTSUP", "EOPNOTSUPP"];
 
 /**
  * Opens the folder, created with mode 0700 when it is missing.
@@ -102,8 +105,7 @@ export function openDataFolder(given: string, counters: Counters): DataFolder {
       if (descriptor === undefined) return;
       counters.syncs++;
       await fsyncDirectory(descriptor).catch((error: unknown) => {
-        // Some file systems have no directory sync; there is nothing better to do on them.
-        if (!["EINVAL", "ENOTSUP", "EOPNOTSUPP"].includes(errorCode(error))) throw error;
+        if (!unsyncable.includes(errorCode(error))) throw error;
       });
     },
     isInPlace() {
@@ -118,7 +120,8 @@ export function openDataFolder(given: string, counters: Counters): DataFolder {
 
 function makeFolder(given: string): string {
   try {
-    mkdirSync(given, { recursive: true, mode: 0o700 });
+    const first = mkdirSync(given, { recursive: true, mode: 0o700 });
+    if (first !== undefined) syncNewFolders(resolve(first), resolve(given));
     return realpathSync(given);
   } catch (cause) {
     const code = errorCode(cause);
@@ -127,6 +130,21 @@ function makeFolder(given: string): string {
       hint: "name a folder that you may write to with --data",
       cause,
     });
+  }
+}
+
+/** A new folder is lost with all that is synced in it when the folder above has not been synced. */
+function syncNewFolders(first: string, last: string): void {
+  if (process.platform === "win32") return;
+  for (let made = last; made.length >= first.length; made = dirname(made)) {
+    try {
+      const above = openSync(dirname(made), "r");
+      fsyncSync(above);
+      closeSync(above);
+    } catch (error) {
+      // A folder that may be entered but not read cannot be synced by us.
+      if (errorCode(error) !== "EACCES" && !unsyncable.includes(errorCode(error))) throw error;
+    }
   }
 }
 

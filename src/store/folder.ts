@@ -122,7 +122,7 @@ async function openLocked(
   else notice(clockDoubt);
   // 15.
   const running = startRunning({ ...options, folder, lock, counters, clock, recovered, main });
-  await running.settle(snapshot !== undefined && !main?.isGood);
+  await running.settle(snapshot !== undefined && !main?.isSealed);
   return tablesOf(running, options, counters, isNew);
 }
 
@@ -151,7 +151,7 @@ const filesOf = (folder: DataFolder, names: readonly string[]): FolderFiles => (
 });
 
 function mainOf({ header, edited }: Base, identity: FileIdentity | undefined): Main | undefined {
-  return identity && { rev: header.rev, identity, isGood: !edited };
+  return identity && { rev: header.rev, identity, isGood: true, isSealed: !edited };
 }
 
 function tellMoved(

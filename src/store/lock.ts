@@ -66,12 +66,8 @@ function signFolder(folder: DataFolder, { now, notice }: LockOptions): FolderLoc
   };
   sign();
   const end = (): void => {
-    try {
-      unlock?.();
-    } catch {
-      // ERELEASED: somebody removed the sign a moment ago.
-    }
     rmSync(folder.at(LOCK_OWNER), { force: true });
+    unlock?.();
   };
   return untilExit(end, () => true);
 }
@@ -129,7 +125,11 @@ function makeSign(
 function untilExit(end: () => void, held: () => boolean): FolderLock {
   const release = (): void => {
     process.off("exit", release);
-    if (held()) end();
+    try {
+      if (held()) end();
+    } catch {
+      // A sign that stays is nobody's, or stale soon; what the process did is saved.
+    }
   };
   process.on("exit", release);
   return { held, release };

@@ -22,6 +22,8 @@ export interface Client {
   /** Public keys of private_key_jwt (RFC 7517), as last seen. */
   readonly jwks?: readonly PublicKey[];
   readonly jwks_uri?: string;
+  /** The resource of the MCP server that this client is: it may introspect tokens for it, and nothing else. */
+  readonly resource_server?: string;
   readonly source: "dcr" | "static" | "cimd";
   /** Taken in again by the owner after its record was lost: its other redirect URIs are not known. */
   readonly readmitted?: boolean;

@@ -12,7 +12,7 @@ import {
   readHeader,
   readJournal,
 } from "./journal.ts";
-import { type TableMaps, deepFreeze, emptyTables, tableNames } from "./records.ts";
+import { type TableMaps, emptyTables, tableNames } from "./records.ts";
 import { type SnapshotHeader, readSnapshot, snapshotStart } from "./snapshot.ts";
 
 /** The files of a folder, listed once. */
@@ -97,10 +97,19 @@ function newer(name: string, schema: number): FatalError {
   });
 }
 
+/** The first bytes; of a file that cannot be read nothing, which is told where it is wanted whole. */
+function readable(files: FolderFiles, name: string): Buffer {
+  try {
+    return files.read(name, START);
+  } catch {
+    return Buffer.alloc(0);
+  }
+}
+
 // 3. A schema above ours is left alone.
 function refuseNewerSnapshot(files: FolderFiles): void {
   if (!files.names.includes(STATE)) return;
-  const start = snapshotStart(files.read(STATE, START));
+  const start = snapshotStart(readable(files, STATE));
   if (start && start.schema > SCHEMA) throw newer(STATE, start.schema);
 }
 
@@ -122,10 +131,12 @@ function sources(files: FolderFiles, journals: readonly ListedJournal[]): Source
     const names = [STATE, PREVIOUS] as const;
     return names.map((name) => ({ name, load: () => loadSnapshot(files, name) }));
   }
-  const setAside = files.names.find((name) => kindOf(name) === "kept");
   const [first] = journals;
-  if (setAside !== undefined) throw damaged(`${STATE} is missing, and there is ${setAside}`);
   if (first && first.base > 0) throw damaged(`${STATE} is missing, and ${first.name} builds on it`);
+  const aside = files.names.filter((name) => kindOf(name) === "kept" && name.startsWith(STATE));
+  // Journals from the beginning tell everything, unless what they stood on was found damaged.
+  const telling = first ? aside.find((name) => name.includes(".corrupt-")) : aside[0];
+  if (telling !== undefined) throw damaged(`${STATE} is missing, and there is ${telling}`);
   const tables = emptyTables();
   return [{ name: "journals", load: () => ({ base: undefined, tables, rev: 0, chain: GENESIS }) }];
 }
@@ -236,7 +247,7 @@ function applyLine(tables: TableMaps, journal: string, line: JournalLine): void 
     }
     const table: Map<string, unknown> = tables[known];
     if (record === null) table.delete(id);
-    else table.set(id, deepFreeze(record));
+    else table.set(id, record);
   }
 }
 

@@ -1,9 +1,9 @@
 // The store while it runs: journal, committer and compaction around one memory, and the end. How memory came to be is
 // folder.ts.
 import { type FatalError, reason } from "../errors.ts";
-import { journalFile } from "./append.ts";
+import { type JournalFile, journalFile } from "./append.ts";
 import { type Committer, type Memory, createCommitter } from "./commit.ts";
-import { type Main, createCompactor } from "./compaction.ts";
+import { type Compactor, type Main, createCompactor } from "./compaction.ts";
 import { hasChanges, noChanges } from "./draft.ts";
 import type { FolderClock } from "./expiry.ts";
 import type { Counters, DataFolder, Notice } from "./files.ts";
@@ -40,68 +40,79 @@ export interface Running extends Pick<Committer, "update" | "revoke"> {
 const MIB = 1024 * 1024;
 
 export function startRunning(options: RunningOptions): Running {
-  const { folder, lock, counters, recovered, monotonic, notice } = options;
-  const { tables, rev, chain, journalBytes } = recovered;
+  const { folder, lock, counters, recovered, monotonic } = options;
+  const { tables, rev, chain, voids, journalBytes } = recovered;
   const memory: Memory = { tables, rev, chain, owed: noChanges() };
   const endedAt = new Map<string, number>();
-  const journal = journalFile({
-    folder,
-    counters,
-    voids: new Set(recovered.voids),
-    held: lock.held,
-    ended: (name) => void endedAt.set(name, monotonic()),
-  });
+  const ended = (name: string): void => void endedAt.set(name, monotonic());
+  const journal = journalFile({ folder, counters, voids: new Set(voids), held: lock.held, ended });
   const { journalLimit = 4 * MIB, spareSpace = 16 * MIB } = options;
+  const limits = { journalLimit, spareSpace };
   const compactor = createCompactor({
     ...options,
+    ...limits,
     memory,
     journal,
     endedAt,
     journalBytes,
-    journalLimit,
-    spareSpace,
   });
   const { groupChanges = 256, groupLength = MIB } = options;
-  const committer = createCommitter({
-    ...options,
-    memory,
-    journal,
-    groupChanges,
-    groupLength,
-    between: () => {
-      if (compactor.isDue()) void compactor.begin().catch(tellFailure);
-    },
-  });
+  const between = (): void => {
+    if (compactor.isDue()) void compactor.begin().catch(tellFailure(options));
+  };
+  const groups = { groupChanges, groupLength, between };
+  const committer = createCommitter({ ...options, ...groups, memory, journal });
 
-  const tellFailure = (error: unknown): void => {
-    const message = `state.json could not be written, the journals keep everything: ${reason(error)}`;
-    notice({ kind: "compaction-failed", message });
-  };
-  const compact = (): Promise<void> =>
-    new Promise((resolve, reject) => {
-      committer.between(() => void compactor.begin().then(resolve, reject));
-    });
-  const finish = async (): Promise<void> => {
-    committer.close();
-    await committer.drain();
-    if (hasChanges(memory.owed)) notice(owedAtEnd);
-    if (!committer.isStopped() && compactor.isAllowed()) await compact().catch(tellFailure);
-    journal.end();
-    lock.release();
-    folder.close();
-  };
+  const parts: Parts = { options, memory, journal, compactor, committer };
   let closing: Promise<void> | undefined;
   return {
     update: committer.update,
     revoke: committer.revoke,
     memory,
-    compact,
+    compact: () => compact(parts),
     async settle(mustCompact) {
-      if (mustCompact || compactor.isDue()) await compact().catch(tellFailure);
+      if (mustCompact || compactor.isDue()) await compact(parts).catch(tellFailure(options));
     },
-    close: () => (closing ??= finish()),
+    close: () => (closing ??= finish(parts)),
   };
 }
+
+interface Parts {
+  readonly options: RunningOptions;
+  readonly memory: Memory;
+  readonly journal: JournalFile;
+  readonly compactor: Compactor;
+  readonly committer: Committer;
+}
+
+/** One that is under way may have begun before the last change; what begins afterwards has it. */
+async function compact({ compactor, committer }: Parts): Promise<void> {
+  await compactor.settled();
+  await new Promise<void>((resolve, reject) => {
+    committer.between(() => void compactor.begin().then(resolve, reject));
+  });
+}
+
+async function finish(parts: Parts): Promise<void> {
+  const { options, memory, journal, compactor, committer } = parts;
+  committer.close();
+  await committer.drain();
+  if (hasChanges(memory.owed)) options.notice(owedAtEnd);
+  if (!committer.isStopped() && compactor.mayBegin()) {
+    await compact(parts).catch(tellFailure(options));
+  }
+  await compactor.settled();
+  journal.end();
+  options.lock.release();
+  options.folder.close();
+}
+
+const tellFailure =
+  ({ notice }: RunningOptions) =>
+  (error: unknown): void => {
+    const message = `state.json could not be written, the journals keep everything: ${reason(error)}`;
+    notice({ kind: "compaction-failed", message });
+  };
 
 const owedAtEnd: Notice = {
   kind: "owed",

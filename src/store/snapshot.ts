@@ -4,7 +4,7 @@ import { type Stats, lstatSync } from "node:fs";
 import { type FileHandle, open } from "node:fs/promises";
 import writeFileAtomic from "write-file-atomic";
 import { checksum } from "../primitives.ts";
-import { type TableMaps, deepFreeze, emptyTables, tableNames } from "./records.ts";
+import { type TableMaps, emptyTables, tableNames } from "./records.ts";
 
 export interface SnapshotHeader {
   readonly schema: number;
@@ -87,13 +87,16 @@ type Shape = Record<string, unknown>;
 const isObject = (value: unknown): value is Shape =>
   typeof value === "object" && value !== null && !Array.isArray(value);
 
+const isTime = (value: unknown): value is number =>
+  typeof value === "number" && !Number.isNaN(new Date(value).getTime());
+
 function snapshotShape(value: unknown): SnapshotHeader & { tables: TableMaps } {
   if (!isObject(value)) throw new Error("it is not a JSON object");
   const { schema, rev, chain, savedAt, folder, issuer, tables } = value;
   if (typeof schema !== "number" || !Number.isSafeInteger(rev) || typeof rev !== "number") {
     throw new Error("its header has no schema and rev");
   }
-  if (typeof chain !== "string" || !/^[0-9a-f]{16}$/.test(chain) || typeof savedAt !== "number") {
+  if (typeof chain !== "string" || !/^[0-9a-f]{16}$/.test(chain) || !isTime(savedAt)) {
     throw new Error("its header has no chain and time");
   }
   if (!isObject(folder) || typeof issuer !== "string") {
@@ -119,7 +122,7 @@ function tablesShape(value: unknown): TableMaps {
     const table: Map<string, unknown> = tables[name];
     for (const [id, record] of Object.entries(records)) {
       if (!isObject(record)) throw new Error(`its record "${id}" in "${name}" is no object`);
-      table.set(id, deepFreeze(record));
+      table.set(id, record);
     }
   }
   return tables;

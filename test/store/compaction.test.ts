@@ -2,6 +2,7 @@
 import { afterEach, describe, expect, test } from "bun:test";
 import {
   closeSync,
+  existsSync,
   lstatSync,
   mkdirSync,
   openSync,
@@ -46,6 +47,13 @@ const names = (path: string): string[] =>
   readdirSync(path)
     .filter((name) => !name.startsWith(".lock"))
     .toSorted();
+
+/** Overwrites one byte near the end. */
+function damage(file: string): void {
+  const descriptor = openSync(file, "r+");
+  writeSync(descriptor, "?", lstatSync(file).size - 100);
+  closeSync(descriptor);
+}
 
 async function putMany(store: OpenStore, count: number, text = "x"): Promise<void> {
   await store.update((draft) => {
@@ -94,6 +102,7 @@ describe("a snapshot", () => {
     const { path, store } = await open();
     await putMany(store, 20_000);
     const compacting = store.compact();
+    await Bun.sleep(0);
     let groups = 0;
     let compacted = false;
     void compacting.then(() => (compacted = true));
@@ -160,9 +169,7 @@ describe("a snapshot", () => {
     await putMany(store, 30_000, "x".repeat(300));
     const failing = store.compact().catch((error: unknown) => error);
     while (lstatSync(join(path, "state.json")).ino === ino) await Bun.sleep(0);
-    const damaged = openSync(join(path, "state.json"), "r+");
-    writeSync(damaged, "?", lstatSync(join(path, "state.json")).size - 100);
-    closeSync(damaged);
+    damage(join(path, "state.json"));
     expect(await failing).toBeInstanceOf(Error);
     expect(readFileSync(join(path, "state.json"), "utf8")).toBe(good);
     expect(names(path).filter((name) => name.includes(".corrupt-"))).toHaveLength(1);
@@ -171,6 +178,34 @@ describe("a snapshot", () => {
     await store.compact();
     expect(revIn(path)).toBe(2);
     expect(readFileSync(join(path, "state.json.prev"), "utf8")).toBe(good);
+  });
+});
+
+describe("the first snapshot of all", () => {
+  test("that cannot be read back is removed: the journals alone are a good folder", async () => {
+    const { path, store } = await open();
+    await putMany(store, 30_000, "x".repeat(300));
+    const failing = store.compact().catch((error: unknown) => error);
+    while (!existsSync(join(path, "state.json"))) await Bun.sleep(0);
+    damage(join(path, "state.json"));
+    expect(await failing).toBeInstanceOf(Error);
+    expect(names(path)).toEqual(["journal.000000000000.jsonl"]);
+    const crashed = await openFolder(copyOf(path));
+    expect(await crashed.store.folder.list()).toHaveLength(30_000);
+  });
+});
+
+describe("the end", () => {
+  test("while a snapshot is being written leaves one of the very end", async () => {
+    const { path, store } = await open();
+    await putMany(store, 20_000);
+    const compacting = store.compact();
+    await Bun.sleep(0);
+    await store.folder.put("last", small("1"));
+    expect(store.counters.compactions).toBe(0);
+    await Promise.all([compacting, store.close()]);
+    expect(revIn(path)).toBe(2);
+    expect(revIn(path, "state.json.prev")).toBe(1);
   });
 });
 

@@ -154,6 +154,7 @@ describe("snapshot", () => {
     ["no header", sealed(`{"tables":{},\n`)],
     ["a rev that is no integer", sealed(snapshotBody().replace(`"rev":2`, `"rev":2.5`))],
     ["a chain that is none", sealed(snapshotBody().replace("cd677504439b767a", "cd67"))],
+    ["a time that is none", sealed(snapshotBody().replace("1795230439560", "1e99"))],
     ["no place", sealed(snapshotBody().replace(`"dev":1,`, ""))],
     ["tables that are a list", sealed(`${snapshotBody().split("\n")[0]?.slice(0, -1)}[],\n`)],
     ["an unknown table", sealed(snapshotBody().replace(`"clients"`, `"wishes"`))],

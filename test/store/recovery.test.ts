@@ -1,9 +1,10 @@
 // Every numbered step of a start, on folders written by hand.
 import { afterEach, describe, expect, test } from "bun:test";
 import { existsSync, readFileSync, readdirSync, statSync } from "node:fs";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { FatalError } from "../../src/errors.ts";
 import { recover } from "../../src/store/recovery.ts";
+import { needs } from "../needs.ts";
 import {
   DAY,
   GENESIS,
@@ -106,6 +107,19 @@ describe("a start", () => {
     expect(readdirSync(path)).toEqual([]);
   });
 
+  needs("strace")("STORE recovery 1: new folders are synced into the ones above them", () => {
+    const path = join(freshFolder(), "a", "b");
+    const script = join(import.meta.dir, "child.ts");
+    const command = ["strace", "-e", "trace=openat,fsync", process.execPath, script, "exit", path];
+    const calls = Bun.spawnSync(command).stderr.toString();
+    const above = dirname(path);
+    const synced = calls.split("\n").flatMap((call, index, all) => {
+      const [, folder] = /openat\(AT_FDCWD, "([^"]+)", O_RDONLY/.exec(call) ?? [];
+      return folder !== undefined && all[index + 1]?.startsWith("fsync(") ? [folder] : [];
+    });
+    expect(synced).toEqual([above, dirname(above)]);
+  });
+
   test("STORE recovery 1: a socket that was left is removed", async () => {
     const { path } = await load({ "admin.sock": "" });
     expect(existsSync(join(path, "admin.sock"))).toBe(false);
@@ -177,6 +191,17 @@ describe("choosing a snapshot", () => {
     },
   );
 
+  test("STORE recovery 4: a state.json that the disk does not give back gives way to the one before", () => {
+    const files: Record<string, string> = { "state.json.prev": snapshotAt(2), ...bothJournals };
+    const read = (name: string, limit?: number): Buffer => {
+      if (name === "state.json") throw new Error("EIO");
+      return Buffer.from(files[name] ?? "").subarray(0, limit);
+    };
+    const { rev, notices } = recover({ names: ["state.json", ...Object.keys(files)], read });
+    expect(rev).toBe(5);
+    expect(notices[0]?.message).toStartWith("state.json: EIO; ");
+  });
+
   test("STORE recovery 4: a missing state.json gives way to the one before, loudly", async () => {
     const files = { "state.json.prev": snapshotAt(2), ...filesOf(first, last) };
     const { records, notices } = await load(files);
@@ -190,10 +215,16 @@ describe("choosing a snapshot", () => {
     expect(notices).toEqual([]);
   });
 
+  test("STORE recovery 4: an edited one set aside does not make whole journals less", async () => {
+    const { records } = await load({ ...bothJournals, "state.json.edited-1": "x" });
+    expect(records).toEqual(stateAt(5));
+  });
+
   test.each([
     ["the journals begin later", filesOf(last)],
     ["a damaged one was set aside", { "state.json.corrupt-20261121T000000.000Z": "x" }],
-    ["an edited one was set aside", { ...filesOf(first), "state.json.edited-1": "x" }],
+    ["a damaged one below journals was", { ...filesOf(first), "state.json.corrupt-1": "x" }],
+    ["an edited one was set aside", { "state.json.edited-20261121T000000.000Z": "x" }],
   ])("STORE recovery 4: without snapshots it never starts empty when %s", async (_, files) => {
     const error = await refusal(files);
     expect(error.exitCode).toBe(78);

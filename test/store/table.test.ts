@@ -1,5 +1,6 @@
 // The contract of a table, held by every implementation: in memory, and on the data folder.
 import { afterEach, describe, expect, test } from "bun:test";
+import type { OpenStore } from "../../src/store/folder.ts";
 import type { Grant } from "../../src/store/records.ts";
 import { type Table, memoryTable } from "../../src/store/table.ts";
 import { cleanUp, freshFolder, grantRecord, openFolder, testClock } from "./folders.ts";
@@ -117,6 +118,26 @@ describe.each(Object.entries(implementations))("table %s", (_, open) => {
     expect(both.toSorted()).toEqual([false, true]);
     expect(await table.list()).toEqual([]);
   });
+});
+
+test("what was loaded is frozen too, however it is read", async () => {
+  const path = freshFolder();
+  const first = await openFolder(path);
+  await first.store.refresh_tokens.put("f_1", grantRecord());
+  await first.store.close();
+  const ways: ((store: OpenStore) => Promise<Grant | undefined>)[] = [
+    (store) => store.refresh_tokens.get("f_1"),
+    async (store) => (await store.refresh_tokens.list())[0]?.[1],
+    (store) => store.update((draft) => draft.get("refresh_tokens", "f_1")),
+    (store) => store.update((draft) => [...draft.list("refresh_tokens")][0]?.[1]),
+  ];
+  for (const way of ways) {
+    const { store } = await openFolder(path);
+    const record = await way(store);
+    expect(record).toEqual(grantRecord());
+    expect(Object.isFrozen(record) && Object.isFrozen(record?.access[0])).toBe(true);
+    await store.close();
+  }
 });
 
 describe("table in memory", () => {
