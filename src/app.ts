@@ -14,6 +14,7 @@ import {
 } from "./http.ts";
 import { authorize, redirectError } from "./oauth/authorize.ts";
 import { consent } from "./oauth/consent.ts";
+import { introspect } from "./oauth/introspect.ts";
 import { metadataDocuments, metadataResponse } from "./oauth/metadata.ts";
 import { register } from "./oauth/register.ts";
 import { revoke } from "./oauth/revoke.ts";
@@ -46,19 +47,20 @@ const page = { errors: "page", cors: false, body: 32 * KB } as const;
 /** Every route under the public URL. Well-known documents and MCP endpoints are added from the configuration. */
 // prettier-ignore
 export const routes: readonly Route[] = [
-  { method: "GET",  path: "/",          source: "-",                who: "anyone", handler: home,      ...page },
-  { method: "GET",  path: "/healthz",   source: "-",                who: "anyone", handler: healthz,   ...api },
-  { method: "GET",  path: "/authorize", source: "RFC 6749 §3.1",    who: "anyone", handler: authorize, ...page },
-  { method: "POST", path: "/consent",   source: "OAuth 2.1 §4.1.1", who: "owner",  handler: consent,   ...page },
-  { method: "POST", path: "/token",     source: "RFC 6749 §3.2",    who: "client", handler: token,     ...api, body: 16 * KB },
-  { method: "POST", path: "/register",  source: "RFC 7591 §3",      who: "anyone", handler: register,  ...api, body: 64 * KB },
-  { method: "POST", path: "/revoke",    source: "RFC 7009 §2",      who: "client", handler: revoke,    ...api, body: 16 * KB },
-  { method: "GET",  path: "/login",     source: "-",                who: "anyone", handler: logInPage, ...page },
-  { method: "POST", path: "/login",     source: "-",                who: "anyone", handler: logIn,     ...page },
-  { method: "POST", path: "/logout",    source: "-",                who: "owner",  handler: logOut,    ...page },
-  { method: "GET",  path: "/setup",     source: "-",                who: "anyone", handler: setupPage, ...page },
-  { method: "POST", path: "/setup",     source: "-",                who: "anyone", handler: setup,     ...page },
-  { method: "GET",  path: "/connect",   source: "-",                who: "owner",  handler: connect,   ...page },
+  { method: "GET",  path: "/",           source: "-",                who: "anyone", handler: home,       ...page },
+  { method: "GET",  path: "/healthz",    source: "-",                who: "anyone", handler: healthz,    ...api },
+  { method: "GET",  path: "/authorize",  source: "RFC 6749 §3.1",    who: "anyone", handler: authorize,  ...page },
+  { method: "POST", path: "/consent",    source: "OAuth 2.1 §4.1.1", who: "owner",  handler: consent,    ...page },
+  { method: "POST", path: "/token",      source: "RFC 6749 §3.2",    who: "client", handler: token,      ...api, body: 16 * KB },
+  { method: "POST", path: "/register",   source: "RFC 7591 §3",      who: "anyone", handler: register,   ...api, body: 64 * KB },
+  { method: "POST", path: "/revoke",     source: "RFC 7009 §2",      who: "client", handler: revoke,     ...api, body: 16 * KB },
+  { method: "POST", path: "/introspect", source: "RFC 7662 §2",      who: "client", handler: introspect, ...api, body: 16 * KB },
+  { method: "GET",  path: "/login",      source: "-",                who: "anyone", handler: logInPage,  ...page },
+  { method: "POST", path: "/login",      source: "-",                who: "anyone", handler: logIn,      ...page },
+  { method: "POST", path: "/logout",     source: "-",                who: "owner",  handler: logOut,     ...page },
+  { method: "GET",  path: "/setup",      source: "-",                who: "anyone", handler: setupPage,  ...page },
+  { method: "POST", path: "/setup",      source: "-",                who: "anyone", handler: setup,      ...page },
+  { method: "GET",  path: "/connect",    source: "-",                who: "owner",  handler: connect,    ...page },
 ];
 
 const gatewayMethods = ["GET", "POST", "DELETE"] as const;

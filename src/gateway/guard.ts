@@ -4,11 +4,9 @@ import type { Server } from "../config.ts";
 import type { AuthContext, Call, Deps } from "../deps.ts";
 import { OAuthError, type ErrorCode } from "../errors.ts";
 import { throttleKey } from "../limits.ts";
+import { findAccess } from "../oauth/access.ts";
 import { resourceMetadataUrl } from "../oauth/metadata.ts";
-import { scopeList } from "../oauth/rules.ts";
-import { findAccessEntry, parseAccessToken } from "../oauth/tokens.ts";
 import { seconds } from "../primitives.ts";
-import type { AccessEntry, Grant } from "../store/records.ts";
 
 /** @throws {OAuthError} invalid_token 401 with a challenge; temporarily_unavailable 429 */
 export async function guard(
@@ -17,10 +15,8 @@ export async function guard(
   deps: Deps,
   call: Call,
 ): Promise<AuthContext> {
-  const token = readBearer(request, server, deps);
-  const found = token && (await findGrant(token, server, deps));
+  const found = await findAccess(readBearer(request, server, deps), server, deps);
   if (!found) throw refuseToken(server, deps, call);
-  if (found.entry.generation > found.grant.used_generation) markUsed(found, deps);
   const { family, grant, entry, scopes } = found;
   return {
     subject: grant.subject,
@@ -45,11 +41,7 @@ export async function guard(
  * The token of the Authorization header; RFC 6750 §2.1. Tokens in the query or the body are not read (MCP: MUST NOT).
  * @throws {OAuthError} a bare challenge when there is none
  */
-function readBearer(
-  request: Request,
-  server: Server,
-  deps: Deps,
-): ReturnType<typeof parseAccessToken> {
+function readBearer(request: Request, server: Server, deps: Deps): string {
   const header = request.headers.get("authorization");
   // RFC 6750 §3.1: without credentials the challenge has no error code.
   if (header === null) {
@@ -57,33 +49,7 @@ function readBearer(
       headers: { "www-authenticate": challenge(server, deps) },
     });
   }
-  const text = /^bearer +([^\s,]+) *$/i.exec(header)?.[1];
-  return parseAccessToken(text ?? "");
-}
-
-interface Found {
-  readonly family: string;
-  readonly grant: Grant;
-  readonly entry: AccessEntry;
-  readonly scopes: readonly string[];
-}
-
-async function findGrant(
-  token: NonNullable<ReturnType<typeof parseAccessToken>>,
-  server: Server,
-  deps: Deps,
-): Promise<Found | undefined> {
-  const grant = await deps.store.refresh_tokens.get(token.family);
-  // RFC 8707, MCP: a token is good at the one resource it was issued for.
-  if (!grant || grant.resource !== server.resource) return undefined;
-  const now = seconds(deps.now());
-  const entry = findAccessEntry(grant, token.generation, token.proof, now);
-  if (!entry || grant.expires_at <= now) return undefined;
-  const granted = scopeList(grant.scope);
-  const scopes = scopeList(entry.scope).filter(
-    (scope) => granted.includes(scope) && server.scopes.includes(scope),
-  );
-  return scopes.length > 0 ? { family: token.family, grant, entry, scopes } : undefined;
+  return /^bearer +([^\s,]+) *$/i.exec(header)?.[1] ?? "";
 }
 
 /** RFC 6750 §3.1 invalid_token. Wrong tokens are counted, and above the limit answered without a look. */
@@ -111,26 +77,4 @@ function challenge(server: Server, deps: Deps, error?: ErrorCode, description?: 
     `resource_metadata="${resourceMetadataUrl(deps.config, server)}"`,
   ];
   return `Bearer ${parameters.join(", ")}`;
-}
-
-/** The successor was used, so its predecessor is superseded for good. Joins the next commit; nobody waits for it. */
-function markUsed({ family, entry }: Found, deps: Deps): void {
-  const mark = `${family}.${entry.generation}`;
-  if (deps.usePending.has(mark)) return;
-  deps.usePending.add(mark);
-  deps.store
-    .update((draft) => {
-      const grant = draft.get("refresh_tokens", family);
-      if (!grant || grant.used_generation >= entry.generation) return;
-      draft.put("refresh_tokens", family, {
-        ...grant,
-        used_generation: Math.min(entry.generation, grant.generation),
-        last_used_at: Math.max(grant.last_used_at, seconds(deps.now())),
-      });
-    })
-    .then(
-      () => deps.usePending.delete(mark),
-      // A disk that fails is not asked again at every request.
-      () => setTimeout(() => deps.usePending.delete(mark), 5000).unref(),
-    );
 }

@@ -27,6 +27,7 @@ function serverMetadata(config: Config): Record<string, unknown> {
     token_endpoint: `${issuer}/token`,
     ...(config.registration && { registration_endpoint: `${issuer}/register` }),
     revocation_endpoint: `${issuer}/revoke`,
+    introspection_endpoint: `${issuer}/introspect`,
     response_types_supported: responseTypes,
     response_modes_supported: ["query"],
     grant_types_supported: grantTypes,
@@ -34,6 +35,7 @@ function serverMetadata(config: Config): Record<string, unknown> {
     token_endpoint_auth_signing_alg_values_supported: assertionAlgorithms,
     revocation_endpoint_auth_methods_supported: clientAuthMethods,
     revocation_endpoint_auth_signing_alg_values_supported: assertionAlgorithms,
+    introspection_endpoint_auth_methods_supported: ["client_secret_basic", "client_secret_post"],
     client_id_metadata_document_supported: true,
     // RFC 7636, MCP 2025-11-25: clients refuse a server that does not list it.
     code_challenge_methods_supported: ["S256"],

@@ -1,0 +1,60 @@
+// What an access token stands for: the one look-up behind the guard and introspection. Finding a token is using it.
+import type { Server } from "../config.ts";
+import type { Deps } from "../deps.ts";
+import { seconds } from "../primitives.ts";
+import type { AccessEntry, Grant } from "../store/records.ts";
+import { scopeList } from "./rules.ts";
+import { findAccessEntry, parseAccessToken } from "./tokens.ts";
+
+export interface Access {
+  readonly family: string;
+  readonly grant: Grant;
+  readonly entry: AccessEntry;
+  /** Those of the token that its grant has and its server offers still. */
+  readonly scopes: readonly string[];
+}
+
+/** The live access that a token proves at one server; undefined for anything else. */
+export async function findAccess(
+  text: string,
+  server: Server,
+  deps: Deps,
+): Promise<Access | undefined> {
+  const token = parseAccessToken(text);
+  const grant = token && (await deps.store.refresh_tokens.get(token.family));
+  // RFC 8707, MCP: a token is good at the one resource it was issued for.
+  if (!token || !grant || grant.resource !== server.resource) return undefined;
+  const now = seconds(deps.now());
+  const entry = findAccessEntry(grant, token.generation, token.proof, now);
+  if (!entry || grant.expires_at <= now) return undefined;
+  const granted = scopeList(grant.scope);
+  const scopes = scopeList(entry.scope).filter(
+    (scope) => granted.includes(scope) && server.scopes.includes(scope),
+  );
+  if (scopes.length === 0) return undefined;
+  const access = { family: token.family, grant, entry, scopes };
+  if (entry.generation > grant.used_generation) markUsed(access, deps);
+  return access;
+}
+
+/** The successor was used, so its predecessor is superseded for good. Joins the next commit; nobody waits for it. */
+function markUsed({ family, entry }: Access, deps: Deps): void {
+  const mark = `${family}.${entry.generation}`;
+  if (deps.usePending.has(mark)) return;
+  deps.usePending.add(mark);
+  deps.store
+    .update((draft) => {
+      const grant = draft.get("refresh_tokens", family);
+      if (!grant || grant.used_generation >= entry.generation) return;
+      draft.put("refresh_tokens", family, {
+        ...grant,
+        used_generation: Math.min(entry.generation, grant.generation),
+        last_used_at: Math.max(grant.last_used_at, seconds(deps.now())),
+      });
+    })
+    .then(
+      () => deps.usePending.delete(mark),
+      // A disk that fails is not asked again at every request.
+      () => setTimeout(() => deps.usePending.delete(mark), 5000).unref(),
+    );
+}
