@@ -4,7 +4,7 @@ import { failure } from "./failure.ts";
 import { type Authorized, type Registered, type StrictClient, authenticationOf } from "./strict.ts";
 
 /** What the library throws for an error in the body, in a challenge, and in an authorization response. */
-const inBody = (error: string, status = 400): object => ({
+export const inBody = (error: string, status = 400): object => ({
   code: "OAUTH_RESPONSE_BODY_ERROR",
   error,
   status,

@@ -2,8 +2,9 @@
 // checks and something that fails them with the right error.
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { type Postern, startPostern, stopProcesses } from "../process.ts";
-import { advertised, inChallenge } from "./advertised.ts";
+import { advertised, inBody, inChallenge } from "./advertised.ts";
 import { failure } from "./failure.ts";
+import { type Published, publishClient } from "./published.ts";
 import { type StrictClient, discover, discoverResource, strictClient } from "./strict.ts";
 
 afterAll(stopProcesses);
@@ -69,11 +70,17 @@ describe.each(["", "/base"])("issuer with the path '%s'", (base) => {
     });
   });
 
-  test("all that is advertised is tried here", async () => {
+  test("all that is advertised is tried here", () => {
     const { server } = strict;
     const names = (list: string[] | undefined, label: string): string[] =>
       (list ?? []).map((name) => `${label} ${name}`);
-    expect(Object.keys(advertised).toSorted()).toEqual(
+    const tried = [
+      ...Object.keys(advertised),
+      // Below, with a document of the client's own.
+      "token by private_key_jwt",
+      "revocation by private_key_jwt",
+    ];
+    expect(tried.toSorted()).toEqual(
       [
         ...Object.keys(server).filter((member) => member.endsWith("_endpoint")),
         ...names(server.grant_types_supported, "grant"),
@@ -99,5 +106,40 @@ describe.each(["", "/base"])("issuer with the path '%s'", (base) => {
       "/revoke no-store",
       "/token no-store",
     ]);
+  });
+});
+
+describe("RFC 7523: token and revocation by private_key_jwt", () => {
+  let published: Published;
+  let strict: StrictClient;
+  beforeAll(async () => {
+    published = await publishClient();
+    strict = await strictClient(published.site);
+  });
+  afterAll(() => published.close());
+
+  test("pass for the key that the client publishes", async () => {
+    const { client } = published;
+    const tokens = await strict.redeem(client, await strict.authorize(client));
+    const second = await strict.refresh(client, tokens.refresh_token);
+    expect((await strict.call(second.access_token)).status).toBe(200);
+    await strict.revoke(client, second.refresh_token);
+    expect(await failure(strict.refresh(client, second.refresh_token))).toMatchObject(
+      inBody("invalid_grant"),
+    );
+  });
+
+  test("fail for another key, and for a client that registered without one", async () => {
+    const { client, impostor } = published;
+    const tokens = await strict.redeem(client, await strict.authorize(client));
+    const plain = await strict.register();
+    for (const other of [impostor, { ...plain, authentication: client.authentication }]) {
+      for (const act of [strict.refresh, strict.revoke]) {
+        expect(await failure(act(other, tokens.refresh_token))).toMatchObject(
+          inBody("invalid_client", 401),
+        );
+      }
+    }
+    expect((await strict.call(tokens.access_token)).status).toBe(200);
   });
 });

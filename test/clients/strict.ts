@@ -4,6 +4,9 @@ import * as oauth from "oauth4webapi";
 import type { Postern } from "../process.ts";
 import { REDIRECT } from "../server.ts";
 
+/** What a client deals with: a process, or a server in this one. */
+export type Site = Pick<Postern, "config" | "url" | "fetch" | "browser">;
+
 /** Public URLs of tests are on loopback without TLS. */
 const plain = { [oauth.allowInsecureRequests]: true };
 
@@ -48,8 +51,12 @@ export interface StrictClient {
 }
 
 /** RFC 8414 §3.3 */
-export async function discover(issuer: string): Promise<oauth.AuthorizationServer> {
-  const options = { algorithm: "oauth2", ...plain } as const;
+export async function discover(issuer: string, site?: Site): Promise<oauth.AuthorizationServer> {
+  const options = {
+    ...plain,
+    algorithm: "oauth2",
+    ...(site && { [oauth.customFetch]: site.fetch }),
+  } as const;
   const response = await oauth.discoveryRequest(new URL(issuer), options);
   return oauth.processDiscoveryResponse(new URL(issuer), response);
 }
@@ -62,15 +69,15 @@ export async function discoverResource(resource: string): Promise<oauth.Resource
 
 /** @param answers told of each answer of an endpoint before the library reads it */
 export async function strictClient(
-  postern: Postern,
+  site: Site,
   answers: (path: string, response: Response) => void = () => undefined,
 ): Promise<StrictClient> {
-  const server = await discover(postern.config.issuer);
+  const server = await discover(site.config.issuer, site);
   const options = {
     ...plain,
     [oauth.customFetch]: async (url: string, init: RequestInit) => {
-      const response = await fetch(url, init);
-      answers(new URL(url).pathname.slice(postern.config.basePath.length), response);
+      const response = await site.fetch(url, init);
+      answers(new URL(url).pathname.slice(site.config.basePath.length), response);
       return response;
     },
   };
@@ -82,7 +89,7 @@ export async function strictClient(
       const client = await oauth.processDynamicClientRegistrationResponse(response);
       return { client, authentication: authenticationOf(client, client.client_secret) };
     },
-    authorize: (registered, asked = {}) => authorize(postern, server, registered, asked),
+    authorize: (registered, asked = {}) => authorize(site, server, registered, asked),
     redeem: async ({ client, authentication }, { answer, verifier }) => {
       const response = await oauth.authorizationCodeGrantRequest(
         server,
@@ -123,7 +130,7 @@ export async function strictClient(
       );
       return oauth.processRevocationResponse(response);
     },
-    call: (accessToken) => callTools(accessToken, postern),
+    call: (accessToken) => callTools(accessToken, site),
   };
 }
 
@@ -140,7 +147,7 @@ export function authenticationOf(
 }
 
 async function authorize(
-  postern: Postern,
+  site: Site,
   server: oauth.AuthorizationServer,
   { client }: Registered,
   asked: AuthorizationOptions,
@@ -155,10 +162,10 @@ async function authorize(
     code_challenge: await oauth.calculatePKCECodeChallenge(verifier),
     code_challenge_method: "S256",
     state,
-    resource: postern.url,
+    resource: site.url,
     ...asked.parameters,
   }).toString();
-  const response = await postern.browser.authorize(url.href, asked.decision);
+  const response = await site.browser.authorize(url.href, asked.decision);
   const location = response.headers.get("location");
   if (location === null) throw new Error(`not sent back: ${response.status}`);
   const { searchParams } = new URL(location);
@@ -168,12 +175,26 @@ async function authorize(
   return { answer, verifier };
 }
 
-function callTools(accessToken: string, postern: Postern): Promise<Response> {
+function callTools(accessToken: string, site: Site): Promise<Response> {
   const headers = new Headers({
     "content-type": "application/json",
     accept: "application/json, text/event-stream",
   });
   const body = JSON.stringify({ jsonrpc: "2.0", id: 1, method: "tools/list", params: {} });
-  const url = new URL(postern.url);
-  return oauth.protectedResourceRequest(accessToken, "POST", url, headers, body, plain);
+  const url = new URL(site.url);
+  return oauth.protectedResourceRequest(accessToken, "POST", url, headers, body, {
+    ...plain,
+    [oauth.customFetch]: (target, { body: sent, ...init }) =>
+      site.fetch(target, { ...init, body: String(sent) }),
+  });
+}
+
+/** A key for assertions (RFC 7523), and its public half as a JWK. */
+export async function newKey(): Promise<{ authentication: oauth.ClientAuth; jwk: JsonWebKey }> {
+  const pair = await oauth.generateKeyPair("ES256", { extractable: true });
+  const jwk = await crypto.subtle.exportKey("jwk", pair.publicKey);
+  return {
+    authentication: oauth.PrivateKeyJwt({ key: pair.privateKey, kid: "1" }),
+    jwk: { ...jwk, kid: "1" } as JsonWebKey,
+  };
 }
