@@ -6,7 +6,11 @@ import { passwordProblem } from "./login/owner.ts";
 import { removeSetupLink } from "./login/setup.ts";
 import { readJsonObject } from "./form.ts";
 import { deleteClient, endEverything, endGrant } from "./oauth/grants.ts";
-import { seconds } from "./primitives.ts";
+import { ensureFolder, newClientId } from "./oauth/clients.ts";
+import { grantTypes, responseTypes } from "./oauth/metadata.ts";
+import { checkRedirectUri, serverOf } from "./oauth/rules.ts";
+import { newClientSecret } from "./oauth/tokens.ts";
+import { seconds, sha256 } from "./primitives.ts";
 import type { Client, Grant } from "./store/records.ts";
 
 export const ADMIN_PATH = "/admin/api";
@@ -40,6 +44,7 @@ type Verb = (request: Request, id: string, deps: Deps) => Promise<unknown>;
 // prettier-ignore
 const verbs: readonly { method: string; path: string; verb: Verb }[] = [
   { method: "GET",    path: "/clients",    verb: listClients },
+  { method: "POST",   path: "/clients",    verb: addClient },
   { method: "DELETE", path: "/clients/",   verb: removeClient },
   { method: "GET",    path: "/grants",     verb: listGrants },
   { method: "DELETE", path: "/grants/",    verb: revokeGrant },
@@ -111,6 +116,66 @@ function resolveId(typed: string, ids: readonly string[], kind: string): string 
     others.length > 0 ? `several ${kind}s begin with ${typed}` : `there is no ${kind} ${typed}`,
     { status: 404 },
   );
+}
+
+export interface NewClient {
+  readonly client_id: string;
+  readonly client_secret?: string;
+}
+
+/**
+ * Registers a client by hand: `{client_name, redirect_uris, confidential}`, or with `{client_name, resource_server}` an
+ * MCP server on another host that may introspect tokens for that resource. The secret is shown this once.
+ */
+async function addClient(request: Request, _id: string, deps: Deps): Promise<NewClient> {
+  const asked = await readJsonObject(request, "invalid_request");
+  const {
+    client_name: name,
+    redirect_uris: uris = [],
+    confidential,
+    resource_server: resource,
+  } = asked;
+  if (typeof name !== "string" || name.trim() === "")
+    throw new OAuthError("invalid_request", "client_name is missing");
+  if (
+    resource !== undefined &&
+    (typeof resource !== "string" || !serverOf(deps.config, resource))
+  ) {
+    throw new OAuthError("invalid_target", `this server serves no resource ${String(resource)}`);
+  }
+  const redirects = Array.isArray(uris)
+    ? uris.filter((uri): uri is string => typeof uri === "string")
+    : [];
+  const bad = redirects
+    .map((uri) => ({ uri, checked: checkRedirectUri(uri) }))
+    .find(({ checked }) => !checked.ok);
+  if (bad && !bad.checked.ok)
+    throw new OAuthError(
+      "invalid_redirect_uri",
+      `the redirect URI ${bad.uri} ${bad.checked.problem}`,
+    );
+  if (resource === undefined && redirects.length === 0)
+    throw new OAuthError("invalid_redirect_uri", "a redirect URI is needed");
+  const secret = confidential === true || resource !== undefined ? newClientSecret() : undefined;
+  const client: Client = {
+    client_name: name.trim().slice(0, 200),
+    redirect_uris: redirects,
+    grant_types: resource === undefined ? [...grantTypes] : [],
+    response_types: resource === undefined ? [...responseTypes] : [],
+    token_endpoint_auth_method: secret === undefined ? "none" : "client_secret_basic",
+    scope: deps.config.scopes.join(" "),
+    client_id_issued_at: seconds(deps.now()),
+    source: "static",
+    ...(secret !== undefined && { secret_hash: sha256(secret) }),
+    ...(typeof resource === "string" && { resource_server: resource }),
+  };
+  const id = await deps.store.update((draft) => {
+    const made = newClientId(ensureFolder(draft, deps.config.issuer).client_id_key);
+    draft.put("clients", made, client);
+    return made;
+  });
+  deps.audit.record("client_registered", { client: id, name: client.client_name, by: "owner" });
+  return { client_id: id, ...(secret !== undefined && { client_secret: secret }) };
 }
 
 async function removeClient(_request: Request, typed: string, deps: Deps): Promise<unknown> {
