@@ -24,6 +24,8 @@ export interface Deps {
   readonly documents: Map<string, CachedDocument>;
   /** One entry for each fetch under way. */
   readonly fetching: Set<symbol>;
+  /** SHA-256 of the initial access token that registration asks for (RFC 7591 §3); undefined: none. */
+  readonly initialAccessTokenHash: string | undefined;
   /** Key of the MACs in forms given to browsers; new at every start. */
   readonly formKey: string;
   /** Opens the setup page while there is no owner; new at every start. */

@@ -104,6 +104,13 @@ export const settings = {
     help: "whether clients may register themselves (RFC 7591)",
     parse: (text) => oneOf(text, ["open", "closed"]) === "open",
   }),
+  registrationTokenFile: setting({
+    flag: "registration-token-file",
+    placeholder: "<file>",
+    fallback: "",
+    help: "file with an initial access token that clients must send to register (RFC 7591)",
+    parse: (text) => (text === "" ? "" : resolve(text)),
+  }),
   accessTokenTtl: setting({
     flag: "access-token-ttl",
     placeholder: "<time>",

@@ -16,7 +16,7 @@ import { createPasswords, passwordProblem, verifyOwner } from "../login/owner.ts
 import { removeSetupLink, setupLink, writeSetupLink } from "../login/setup.ts";
 import { ensureFolder } from "../oauth/clients.ts";
 import { serverOf } from "../oauth/rules.ts";
-import { monotonicClock, randomToken, wallClock } from "../primitives.ts";
+import { monotonicClock, randomToken, sha256, wallClock } from "../primitives.ts";
 import { type Notice, openStore } from "../store/folder.ts";
 import { type Terminal, eventLine, startBanner } from "./terminal.ts";
 
@@ -45,6 +45,7 @@ export async function open(
   terminal: Terminal,
   clock: Clock = systemClock,
 ): Promise<Opened> {
+  const initialAccessToken = await initialAccessTokenHash(config);
   const failed = Promise.withResolvers<FatalError>();
   const notices: Notice[] = [];
   const store = await openStore({
@@ -78,6 +79,7 @@ export async function open(
     internet: { resolve: resolveHost, isAllowed: isPublicAddress },
     documents: new Map(),
     fetching: new Set(),
+    initialAccessTokenHash: initialAccessToken,
     formKey: randomToken(),
     setupToken: randomToken(),
     usePending: new Set(),
@@ -231,19 +233,37 @@ async function sayStart(opened: Opened, terminal: Terminal): Promise<void> {
     });
 }
 
+/** The text of a file that a setting names, without the line end that editors leave. @throws {FatalError} exit 2 */
+async function readSecretFile(path: string, what: string): Promise<string> {
+  try {
+    return (await readFile(path, "utf8")).replace(/\r?\n$/, "");
+  } catch (error) {
+    throw new FatalError(`cannot read the ${what} file: ${reason(error)}`, {
+      exitCode: 2,
+      cause: error,
+    });
+  }
+}
+
+async function initialAccessTokenHash({
+  registrationTokenFile: path,
+}: Config): Promise<string | undefined> {
+  if (path === "") return undefined;
+  const token = (await readSecretFile(path, "registration token")).trim();
+  if (token.length < 16) {
+    throw new FatalError(`the registration token in ${path} is too short`, {
+      exitCode: 2,
+      hint: "make one with: openssl rand -hex 32",
+    });
+  }
+  return sha256(token);
+}
+
 /** POSTERN_PASSWORD_FILE says what the password is: set when there is none, changed when it differs. */
 async function applyPasswordFile(deps: Deps, terminal: Terminal): Promise<void> {
   const { passwordFile } = deps.config;
   if (passwordFile === "") return;
-  const password = await readFile(passwordFile, "utf8").then(
-    (text) => text.replace(/\r?\n$/, ""),
-    (error: unknown) => {
-      throw new FatalError(`cannot read the password file: ${reason(error)}`, {
-        exitCode: 2,
-        cause: error,
-      });
-    },
-  );
+  const password = await readSecretFile(passwordFile, "password");
   const problem = passwordProblem(password);
   if (problem !== undefined)
     throw new FatalError(`the password in ${passwordFile} cannot be used: ${problem}`, {

@@ -2,7 +2,7 @@
 import type { Call, Deps } from "../deps.ts";
 import { OAuthError } from "../errors.ts";
 import { throttleKey } from "../limits.ts";
-import { seconds, sha256 } from "../primitives.ts";
+import { equal, seconds, sha256 } from "../primitives.ts";
 import type { Client } from "../store/records.ts";
 import { ensureFolder, makeRoomForClient, newClientId } from "./clients.ts";
 import { readJsonObject } from "../form.ts";
@@ -27,6 +27,7 @@ export async function register(request: Request, deps: Deps, call: Call): Promis
       headers: { "retry-after": String(wait) },
     });
   }
+  requireInitialAccessToken(request, deps);
   const asked = await readJsonObject(request, "invalid_client_metadata");
   const client = readMetadata(asked, deps);
   const secret = client.token_endpoint_auth_method === "none" ? undefined : newClientSecret();
@@ -52,6 +53,20 @@ export async function register(request: Request, deps: Deps, call: Call): Promis
     status: 201,
     headers: { "cache-control": "no-store", pragma: "no-cache" },
   });
+}
+
+/** RFC 7591 §3: where the owner gave out a token for registration, it is asked for. @throws {OAuthError} invalid_token */
+function requireInitialAccessToken(request: Request, deps: Deps): void {
+  if (deps.initialAccessTokenHash === undefined) return;
+  const token = /^bearer +(\S+) *$/i.exec(request.headers.get("authorization") ?? "")?.[1] ?? "";
+  if (equal(sha256(token), deps.initialAccessTokenHash)) return;
+  throw new OAuthError(
+    "invalid_token",
+    "registration needs the initial access token of this server",
+    {
+      headers: { "www-authenticate": "Bearer" },
+    },
+  );
 }
 
 /** RFC 7591 §3.2.1: all metadata as registered, with what was narrowed; a secret never expires. */

@@ -1,4 +1,6 @@
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
 import {
   REDIRECT,
   type TestServer,
@@ -7,6 +9,7 @@ import {
   obtainCode,
   registerClient,
   startServer,
+  temporaryFolder,
 } from "../server.ts";
 
 let server: TestServer;
@@ -211,6 +214,54 @@ describe("registrations do not pile up", () => {
     expect((await post(JSON.stringify({ redirect_uris: [REDIRECT] }))).status).toBe(404);
     const metadata = await (await server.fetch("/.well-known/oauth-authorization-server")).json();
     expect(metadata).not.toHaveProperty("registration_endpoint");
+  });
+});
+
+describe("RFC 7591 §3: an initial access token", () => {
+  test("is asked for when the owner gave one out, and unlocks registration", async () => {
+    const file = join(server.folder, "token");
+    writeFileSync(file, "an initial access token\n");
+    server = await server.restart({ registrationTokenFile: file });
+    const body = JSON.stringify({ redirect_uris: [REDIRECT] });
+    const send = (headers: Record<string, string>): Promise<Response> =>
+      server.fetch("/register", {
+        method: "POST",
+        body,
+        headers: { "content-type": "application/json", ...headers },
+      });
+    for (const headers of [
+      {},
+      { authorization: "Bearer wrong" },
+      { authorization: "Basic x" },
+    ] as Record<string, string>[]) {
+      const response = await send(headers);
+      expect([response.status, response.headers.get("www-authenticate")]).toEqual([401, "Bearer"]);
+    }
+    expect((await send({ authorization: "Bearer an" })).status).toBe(401);
+    expect(await server.deps.store.clients.list()).toEqual([]);
+    const metadata = await (await server.fetch("/.well-known/oauth-authorization-server")).json();
+    expect(metadata).toHaveProperty("registration_endpoint");
+  });
+
+  test("a token without spaces works", async () => {
+    const file = join(server.folder, "token");
+    writeFileSync(file, "0123456789abcdef0123\n");
+    server = await server.restart({ registrationTokenFile: file });
+    const response = await server.fetch("/register", {
+      method: "POST",
+      body: JSON.stringify({ redirect_uris: [REDIRECT] }),
+      headers: { "content-type": "application/json", authorization: "Bearer 0123456789abcdef0123" },
+    });
+    expect(response.status).toBe(201);
+  });
+
+  test.each(["", "short"])("the file content %p is refused at start", async (text) => {
+    const file = join(server.folder, "token");
+    writeFileSync(file, text);
+    const folder = temporaryFolder();
+    await expect(
+      startServer({ folder, settings: { registrationTokenFile: file } }),
+    ).rejects.toThrow("too short");
   });
 });
 
