@@ -88,8 +88,8 @@ export interface JournalText {
   readonly lines: readonly JournalLine[];
   /** Bytes from the first bad line on. */
   readonly badBytes: number;
-  /** The highest rev of a good line behind a bad one; 0 when there is none. */
-  readonly goodBehind: number;
+  /** Good lines behind a bad one, or behind a bad header. */
+  readonly behind: readonly JournalLine[];
 }
 
 /** Reads a whole journal. Without a good header no line counts, but good lines behind it are still seen. */
@@ -100,31 +100,33 @@ export function readJournal(bytes: Buffer): JournalText {
   const first = lineAt(text, 0);
   let above = sumOf(first);
   let badFrom = parseHeader(first) ? undefined : 0;
-  let goodBehind = 0;
+  const behind: JournalLine[] = [];
   for (let start = first.length + 1; start < text.length;) {
     const raw = lineAt(text, start);
     const line = parseLine(raw);
     const isGood = line !== undefined && above !== undefined && isSealed(above, raw, line.sum);
     if (isGood && badFrom === undefined) lines.push(line);
     else badFrom ??= start;
-    if (badFrom !== undefined) {
-      goodBehind = Math.max(goodBehind, isGood ? line.rev : revInside(raw));
-    }
+    const found = isGood ? line : lineInside(raw);
+    if (badFrom !== undefined && found) behind.push(found);
     above = line?.sum ?? sumOf(raw);
     start += raw.length + 1;
   }
   const badBytes = badFrom === undefined ? 0 : Buffer.byteLength(text.slice(badFrom));
-  return { lines, badBytes, goodBehind };
+  return { lines, badBytes, behind };
 }
 
 /**
- * The rev of a good line in a damaged place, or 0. The sum above it may be damaged too, but its own `prev` is the same
- * sum; and where a newline was lost it begins inside another line.
+ * A good line in a damaged place. The sum above it may be damaged too, but its own `prev` is the same sum, or tells that of
+ * the header; and where a newline was lost it begins inside another line.
  */
-function revInside(raw: string): number {
+function lineInside(raw: string): JournalLine | undefined {
   const inside = raw.slice(Math.max(0, raw.lastIndexOf(LINE_START)));
   const line = parseLine(inside);
-  return line && isSealed(line.prev, inside, line.sum) ? line.rev : 0;
+  if (!line) return undefined;
+  const header = headerLine(line.rev - 1, line.prev);
+  const isGood = [line.prev, header.sum].some((above) => isSealed(above, inside, line.sum));
+  return isGood ? line : undefined;
 }
 
 function lineAt(text: string, start: number): string {

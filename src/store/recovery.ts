@@ -12,7 +12,7 @@ import {
   readHeader,
   readJournal,
 } from "./journal.ts";
-import { type TableMaps, emptyTables, tableNames } from "./records.ts";
+import { type TableMaps, type TableName, emptyTables, tableNames } from "./records.ts";
 import { type SnapshotHeader, readSnapshot, snapshotStart } from "./snapshot.ts";
 
 /** The files of a folder, listed once. */
@@ -43,7 +43,7 @@ export interface Base {
   readonly edited: boolean;
 }
 
-interface ListedJournal {
+export interface ListedJournal {
   readonly name: string;
   readonly base: number;
   readonly isReadable: boolean;
@@ -64,7 +64,7 @@ interface Source {
 
 const START = 4096;
 const HINT =
-  "`postern check --salvage` saves what can be saved, in a copy. " +
+  "`postern check --salvage <new folder>` writes what can be saved into a new folder. " +
   'If you edited state.json by hand: make its last line "sum":""} to have it taken as it is';
 
 /**
@@ -106,15 +106,15 @@ function readable(files: FolderFiles, name: string): Buffer {
   }
 }
 
-// 3. A schema above ours is left alone.
-function refuseNewerSnapshot(files: FolderFiles): void {
+/** 3. A schema above ours is left alone. @throws {FatalError} exit code 78 */
+export function refuseNewerSnapshot(files: FolderFiles): void {
   if (!files.names.includes(STATE)) return;
   const start = snapshotStart(readable(files, STATE));
   if (start && start.schema > SCHEMA) throw newer(STATE, start.schema);
 }
 
-// 5. By base. Without a readable header a journal counts as absent.
-function listJournals(files: FolderFiles): ListedJournal[] {
+/** 5. By base; without a readable header a journal counts as absent. @throws {FatalError} exit code 78: a newer schema */
+export function listJournals(files: FolderFiles): ListedJournal[] {
   const journals = files.names.flatMap((name): ListedJournal[] => {
     const base = journalBase(name);
     if (base === undefined) return [];
@@ -230,13 +230,26 @@ function replayLine(state: Replay, name: string, line: JournalLine): void {
   if (line.rev > state.rev + 1 || line.prev !== state.chain) {
     throw missing(state.rev + 1, line.rev - 1);
   }
-  applyLine(state.tables, name, line);
+  const { tables } = state;
+  eachChange(name, line, (tableName, id, record) => {
+    const table: Map<string, unknown> = tables[tableName];
+    if (record === null) table.delete(id);
+    else table.set(id, record);
+  });
   state.rev = line.rev;
   state.chain = line.sum;
   state.bytes += line.length;
 }
 
-function applyLine(tables: TableMaps, journal: string, line: JournalLine): void {
+/**
+ * Calls with each record of a group; null: it was deleted.
+ * @throws {Error} this version does not know what the line says
+ */
+export function eachChange(
+  journal: string,
+  line: JournalLine,
+  call: (table: TableName, id: string, record: object | null) => void,
+): void {
   const changes: unknown = JSON.parse(line.changes());
   if (!Array.isArray(changes)) throw new Error(`change ${line.rev} in ${journal} is no list`);
   for (const change of changes) {
@@ -245,15 +258,14 @@ function applyLine(tables: TableMaps, journal: string, line: JournalLine): void 
     if (known === undefined || typeof id !== "string" || typeof record !== "object") {
       throw new Error(`change ${line.rev} in ${journal} is not one that this version knows`);
     }
-    const table: Map<string, unknown> = tables[known];
-    if (record === null) table.delete(id);
-    else table.set(id, record);
+    call(known, id, record);
   }
 }
 
 /** A good line above all that was found, behind a bad one or a bad header: what was once durable is damaged. */
 function assertNothingBehind(state: Replay, name: string, text: JournalText): void {
-  const highest = Math.max(text.goodBehind, text.lines.at(-1)?.rev ?? 0);
+  const last = text.lines.at(-1)?.rev ?? 0;
+  const highest = text.behind.reduce((above, { rev }) => Math.max(above, rev), last);
   if (highest > state.rev) throw new Error(`${name} is damaged before change ${highest}`);
 }
 

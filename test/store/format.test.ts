@@ -72,8 +72,8 @@ describe("journal", () => {
   });
 
   test("the same bytes are read", () => {
-    const { lines, badBytes, goodBehind } = readJournal(Buffer.from(journal));
-    expect({ badBytes, goodBehind }).toEqual({ badBytes: 0, goodBehind: 0 });
+    const { lines, badBytes, behind } = readJournal(Buffer.from(journal));
+    expect({ badBytes, behind }).toEqual({ badBytes: 0, behind: [] });
     expect(lines.map(({ rev, prev, at, sum }) => ({ rev, prev, at, sum }))).toEqual([
       { rev: 1, prev: "0000000000000000", at: 1795230439559, sum: "ceff5ab520c0e7e8" },
       { rev: 2, prev: "ceff5ab520c0e7e8", at: 1795230439560, sum: "cd677504439b767a" },

@@ -259,6 +259,16 @@ describe("replay", () => {
     expect(error.exitCode).toBe(78);
   });
 
+  test("STORE recovery 5: one acknowledged line is enough, wherever its header is damaged", async () => {
+    const { name, header, text } = handJournal(3, chainAt(3), [change("r4", "v4")]);
+    for (let place = 0; place < header.length - 1; place++) {
+      const damaged = Buffer.from(text);
+      damaged[place] = (damaged[place] ?? 0) ^ 1;
+      const error = await refusal({ "state.json": snapshotAt(3), [name]: damaged });
+      expect(error.message).toContain("damaged before change 4");
+    }
+  });
+
   test("STORE recovery 6: rev and chain begin with the snapshot", async () => {
     const { records } = await load({ "state.json": snapshotAt(3), ...filesOf(last) });
     expect(records).toEqual(stateAt(5));
