@@ -2,7 +2,8 @@
 // folder and a port of its own and nothing of this environment. What a person does with it is the Browser's (server.ts).
 import { rmSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { resolve } from "node:path";
+import { join, resolve } from "node:path";
+import { ADMIN_PATH } from "../src/admin.ts";
 import { type Config, readConfig } from "../src/config.ts";
 import { type GivenSettings, settingKeys, settings } from "../src/settings.ts";
 import { Browser, temporaryFolder } from "./server.ts";
@@ -61,6 +62,8 @@ export interface Postern {
   wipe(): void;
   /** A command of the owner's shell on this folder: `run("grants", "revoke", id)`. */
   run(...words: string[]): Promise<Outcome>;
+  /** A verb of the owner's socket: `admin("GET", "/clients")`. */
+  admin(method: string, path: string, body?: object): Promise<Response>;
 }
 
 /** Starts the program and resolves when /healthz answers, with an owner. The caller's file calls `afterAll(stopProcesses)`. */
@@ -97,6 +100,15 @@ export async function startPostern(options: ProcessOptions = {}): Promise<Poster
     },
     wipe: () => rmSync(folder, { recursive: true, force: true }),
     run: (...words) => finish([...words, "--data", folder]),
+    admin: (method, path, body) =>
+      fetch(`http://postern${ADMIN_PATH}${path}`, {
+        unix: join(folder, "admin.sock"),
+        method,
+        ...(body && {
+          body: JSON.stringify(body),
+          headers: { "content-type": "application/json" },
+        }),
+      }),
   };
   if (options.owner !== false) await postern.browser.setUp(await postern.setupLink());
   return postern;

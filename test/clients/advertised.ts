@@ -1,22 +1,16 @@
 // What an authorization server can advertise, and how a strict client finds out that it is true.
 import { expect } from "bun:test";
 import { failure } from "./failure.ts";
-import { type Authorized, type Registered, type StrictClient, authenticationOf } from "./strict.ts";
-
-/** What the library throws for an error in the body, in a challenge, and in an authorization response. */
-export const inBody = (error: string, status = 400): object => ({
-  code: "OAUTH_RESPONSE_BODY_ERROR",
-  error,
-  status,
-});
-export const inChallenge = (parameters: object): object => ({
-  code: "OAUTH_WWW_AUTHENTICATE_CHALLENGE",
-  status: 401,
-  cause: [parameters],
-});
-const inAnswer = (error: string): object => ({ code: "OAUTH_AUTHORIZATION_RESPONSE_ERROR", error });
-const notConforming = { code: "OAUTH_INVALID_RESPONSE" };
-const basicChallenge = inChallenge({ scheme: "basic", parameters: { realm: "postern" } });
+import {
+  type Authorized,
+  type Registered,
+  type StrictClient,
+  authenticationOf,
+  basicChallenge,
+  inAnswer,
+  inBody,
+  notConforming,
+} from "./strict.ts";
 
 interface Failure {
   readonly name: string;
@@ -92,6 +86,34 @@ function revocationByMethod(method: string): Advertised {
           const changed = withSecret(registered, method, "wrong");
           const client = { ...changed.client, client_id: "unknown" };
           return strict.revoke({ ...changed, client }, tokens.refresh_token);
+        },
+        error: refused,
+      },
+    ],
+  };
+}
+
+function introspectionByMethod(method: string): Advertised {
+  const refused = method === "client_secret_basic" ? basicChallenge : inBody("invalid_client", 401);
+  return {
+    passes: async (strict) => {
+      const { registered, tokens } = await logIn(strict);
+      const elsewhere = await strict.addResourceServer(method);
+      expect(await strict.introspect(elsewhere, tokens.access_token)).toMatchObject({
+        active: true,
+        client_id: registered.client.client_id,
+        scope: "mcp",
+        sub: "owner",
+        iss: strict.server.issuer,
+      });
+    },
+    fails: [
+      {
+        name: "a wrong secret",
+        act: async (strict) => {
+          const { tokens } = await logIn(strict);
+          const elsewhere = await strict.addResourceServer(method);
+          return strict.introspect(withSecret(elsewhere, method, "wrong"), tokens.access_token);
         },
         error: refused,
       },
@@ -305,6 +327,29 @@ export const advertised: Record<string, Advertised> = {
       },
     ],
   },
+  introspection_endpoint: {
+    passes: async (strict) => {
+      const { registered, tokens } = await logIn(strict);
+      const elsewhere = await strict.addResourceServer("client_secret_basic");
+      await strict.revoke(registered, tokens.access_token);
+      // RFC 7662 §2.2: nothing else is said of a token that is dead or none.
+      for (const token of [tokens.access_token, "pat_made-up"]) {
+        expect(await strict.introspect(elsewhere, token)).toEqual({ active: false });
+      }
+    },
+    fails: [
+      {
+        name: "RFC 7662 §4: a client that is no resource server",
+        act: async (strict) => {
+          const { registered, tokens } = await logIn(strict, "client_secret_post");
+          return strict.introspect(registered, tokens.access_token);
+        },
+        error: inBody("invalid_client", 401),
+      },
+    ],
+  },
+  "introspection by client_secret_basic": introspectionByMethod("client_secret_basic"),
+  "introspection by client_secret_post": introspectionByMethod("client_secret_post"),
   "revocation by none": revocationByMethod("none"),
   "revocation by client_secret_basic": revocationByMethod("client_secret_basic"),
   "revocation by client_secret_post": revocationByMethod("client_secret_post"),

@@ -2,10 +2,17 @@
 // checks and something that fails them with the right error.
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { type Postern, startPostern, stopProcesses } from "../process.ts";
-import { advertised, inBody, inChallenge } from "./advertised.ts";
+import { advertised } from "./advertised.ts";
 import { failure } from "./failure.ts";
 import { type Published, publishClient } from "./published.ts";
-import { type StrictClient, discover, discoverResource, strictClient } from "./strict.ts";
+import {
+  type StrictClient,
+  discover,
+  discoverResource,
+  inBody,
+  inChallenge,
+  strictClient,
+} from "./strict.ts";
 
 afterAll(stopProcesses);
 
@@ -86,6 +93,7 @@ describe.each(["", "/base"])("issuer with the path '%s'", (base) => {
         ...names(server.grant_types_supported, "grant"),
         ...names(server.token_endpoint_auth_methods_supported, "token by"),
         ...names(server.revocation_endpoint_auth_methods_supported, "revocation by"),
+        ...names(server.introspection_endpoint_auth_methods_supported, "introspection by"),
       ].toSorted(),
     );
   });
@@ -102,6 +110,7 @@ describe.each(["", "/base"])("issuer with the path '%s'", (base) => {
 
   test("RFC 6749 §5.1: no answer of an endpoint may be cached, be it good or bad", () => {
     expect([...new Set(seen)].toSorted()).toEqual([
+      "/introspect no-store",
       "/register no-store",
       "/revoke no-store",
       "/token no-store",

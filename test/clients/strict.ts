@@ -5,7 +5,8 @@ import type { Postern } from "../process.ts";
 import { REDIRECT } from "../server.ts";
 
 /** What a client deals with: a process, or a server in this one. */
-export type Site = Pick<Postern, "config" | "url" | "fetch" | "browser">;
+export type Site = Pick<Postern, "config" | "url" | "fetch" | "browser"> &
+  Partial<Pick<Postern, "admin">>;
 
 /** Public URLs of tests are on loopback without TLS. */
 const plain = { [oauth.allowInsecureRequests]: true };
@@ -46,6 +47,9 @@ export interface StrictClient {
   /** A grant that the library has no function for. */
   grant(registered: Registered, grantType: string): Promise<oauth.TokenEndpointResponse>;
   revoke(registered: Registered, token: string | undefined): Promise<void>;
+  /** An MCP server elsewhere, for the guarded resource; the owner adds it. */
+  addResourceServer(method: string): Promise<Registered>;
+  introspect(registered: Registered, token: string): Promise<oauth.IntrospectionResponse>;
   /** A call of a tool at the MCP endpoint. */
   call(accessToken: string): Promise<Response>;
 }
@@ -130,6 +134,17 @@ export async function strictClient(
       );
       return oauth.processRevocationResponse(response);
     },
+    addResourceServer: (method) => addResourceServer(method, site),
+    introspect: async ({ client, authentication }, token) => {
+      const response = await oauth.introspectionRequest(
+        server,
+        client,
+        authentication,
+        token,
+        options,
+      );
+      return oauth.processIntrospectionResponse(server, client, response);
+    },
     call: (accessToken) => callTools(accessToken, site),
   };
 }
@@ -175,6 +190,16 @@ async function authorize(
   return { answer, verifier };
 }
 
+async function addResourceServer(method: string, site: Site): Promise<Registered> {
+  const body = { client_name: "Elsewhere", resource_server: site.url };
+  const response = await site.admin?.("POST", "/clients", body);
+  if (!response?.ok) throw new Error(`not added: ${await response?.text()}`);
+  const { client_id: id, client_secret: secret }: { client_id: string; client_secret: string } =
+    await response.json();
+  const client = { client_id: id, token_endpoint_auth_method: method };
+  return { client, authentication: authenticationOf(client, secret) };
+}
+
 function callTools(accessToken: string, site: Site): Promise<Response> {
   const headers = new Headers({
     "content-type": "application/json",
@@ -198,3 +223,21 @@ export async function newKey(): Promise<{ authentication: oauth.ClientAuth; jwk:
     jwk: { ...jwk, kid: "1" } as JsonWebKey,
   };
 }
+
+/** What the library throws for an error in the body, in a challenge, and in an authorization response. */
+export const inBody = (error: string, status = 400): object => ({
+  code: "OAUTH_RESPONSE_BODY_ERROR",
+  error,
+  status,
+});
+export const inChallenge = (parameters: object): object => ({
+  code: "OAUTH_WWW_AUTHENTICATE_CHALLENGE",
+  status: 401,
+  cause: [parameters],
+});
+export const inAnswer = (error: string): object => ({
+  code: "OAUTH_AUTHORIZATION_RESPONSE_ERROR",
+  error,
+});
+export const notConforming = { code: "OAUTH_INVALID_RESPONSE" };
+export const basicChallenge = inChallenge({ scheme: "basic", parameters: { realm: "postern" } });

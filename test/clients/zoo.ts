@@ -1,0 +1,431 @@
+// The request shapes of real clients, one entry each: what it sends, in which order, and when. Seen on the wire of twelve
+// of them, or told in their public issue trackers; replica.ts plays them.
+
+/** What a client sends before it knows anything, without a token. */
+export interface Probe {
+  readonly method: "GET" | "HEAD" | "POST";
+  readonly message?: "initialize" | "server/discover";
+  readonly headers?: Readonly<Record<string, string>>;
+}
+
+export interface Registration {
+  readonly by: "registration";
+  /** RFC 7591; PORT stands for a port of the client's own. */
+  readonly metadata: Readonly<Record<string, unknown>>;
+  /** How many times it registers for one login. */
+  readonly times?: number;
+}
+
+export interface PublishedDocument {
+  readonly by: "document";
+  readonly host: string;
+  readonly path: string;
+  /** Without client_id. */
+  readonly document: Readonly<Record<string, unknown>>;
+  /** Path of the keys that its assertions (RFC 7523) are signed with. */
+  readonly keys?: string;
+}
+
+export interface ClientShape {
+  readonly name: string;
+  /** Public URL under which its story is told: hosted clients reach nothing on loopback. */
+  readonly issuer: string;
+  /** What its person typed behind the public URL. */
+  readonly typed: "/mcp" | "/mcp/";
+  readonly identity: Registration | PublishedDocument;
+  readonly probes: readonly Probe[];
+  /** Revision that it speaks when it is in. */
+  readonly revision: "2025-06-18" | "2025-11-25" | "2026-07-28";
+  /** Well-known documents in the order it asks for them. */
+  readonly discovery: readonly string[];
+  /** What else it asks for where those are missing. */
+  readonly fallbacks: readonly string[];
+  /** Refuses metadata whose `resource` is not the URL that was typed. */
+  readonly comparesResource?: boolean;
+  /** Of the authorization request; PORT is another one at every login. */
+  readonly redirectUri: string;
+  /** What it asks for: the challenge's scope, what the server's metadata list, these words, or nothing. */
+  readonly scope: "challenge" | "supported" | { readonly words: string } | "none";
+  readonly prompt?: "consent";
+  /** GETs the authorization URL by itself before it opens the browser. */
+  readonly asksBeforeBrowser?: boolean;
+  /** Whether `resource` is in the requests for tokens too. */
+  readonly resourceForTokens: boolean;
+  readonly refresh: {
+    /** Seconds before the end of the access token, by its own clock; absent: only when it is refused. */
+    readonly ahead?: number;
+    /** Whether a 401 to a token that it believes in makes it refresh. */
+    readonly when401: boolean;
+    readonly scope?: boolean;
+    /** Sends the same request twice within a few milliseconds, and throws its login away unless both succeed. */
+    readonly twice?: boolean;
+  };
+  /** After 401 invalid_client: registers by itself, when its person logs in, or keeps the id until its person makes it forget. */
+  readonly whenUnknown: "registers" | "waits" | "keeps";
+  /** What an error page has to say for its person. */
+  readonly advice: string;
+  /** Of requests for tokens, and of MCP requests. */
+  readonly agents?: readonly [string, string];
+  /** Where requests come from, in turn. */
+  readonly addresses: readonly string[];
+  /** Origin of the page that a client in a browser is; all it does is fetch. */
+  readonly origin?: string;
+}
+
+const HOSTED = "https://mcp.example.com";
+const LOCAL = "http://localhost:7676";
+const grants = {
+  grant_types: ["authorization_code", "refresh_token"],
+  response_types: ["code"],
+};
+const publicClient = { ...grants, token_endpoint_auth_method: "none" };
+
+const RESOURCE = "/.well-known/oauth-protected-resource";
+const SERVER = "/.well-known/oauth-authorization-server";
+const OPENID = "/.well-known/openid-configuration";
+const usualDiscovery = [`${RESOURCE}/mcp`, SERVER];
+const usualFallbacks = [RESOURCE, OPENID];
+
+const initialize: Probe = { method: "POST", message: "initialize" };
+const discover: Probe = { method: "POST", message: "server/discover" };
+
+/** A program on the owner's machine, as most are. */
+const local = {
+  issuer: LOCAL,
+  typed: "/mcp",
+  probes: [initialize],
+  revision: "2025-11-25",
+  discovery: usualDiscovery,
+  fallbacks: usualFallbacks,
+  scope: "challenge",
+  resourceForTokens: true,
+  refresh: { when401: true },
+  whenUnknown: "waits",
+  advice: "Cursor and others: log out of the server in its settings, or delete and add it.",
+  addresses: ["127.0.0.1"],
+} as const satisfies Partial<ClientShape>;
+
+const hosted = {
+  ...local,
+  issuer: HOSTED,
+  whenUnknown: "registers",
+  advice: "Claude and ChatGPT: Settings, Connectors: remove it, then add it again.",
+} as const satisfies Partial<ClientShape>;
+
+const claudeCode = {
+  ...local,
+  probes: [discover],
+  revision: "2026-07-28",
+  redirectUri: "http://localhost:PORT/callback",
+  prompt: "consent",
+  // More than four seconds; how many was not found out.
+  refresh: { ahead: 5, when401: true },
+  advice: "Claude Code: /mcp, choose the server, Clear authentication.",
+  agents: ["claude-code/2.1.329", "claude-code/2.1.329"],
+} as const satisfies Partial<ClientShape>;
+
+const chatGpt = {
+  ...hosted,
+  scope: "supported",
+  agents: ["Python/3.12 aiohttp/3.11", "openai-mcp/1.0.0"],
+  addresses: ["20.171.207.1", "20.171.207.2"],
+} as const satisfies Partial<ClientShape>;
+
+const codex = {
+  ...local,
+  // At every start, with a good token too.
+  probes: [
+    {
+      method: "GET",
+      headers: { accept: "text/event-stream", "mcp-protocol-version": "2024-11-05" },
+    },
+  ],
+  fallbacks: [
+    ...usualFallbacks,
+    "/mcp/.well-known/oauth-protected-resource",
+    `${OPENID}/mcp`,
+    "/mcp/.well-known/openid-configuration",
+  ],
+  redirectUri: "http://127.0.0.1:PORT/callback",
+  refresh: { ahead: 30, when401: true, scope: true },
+} as const satisfies Partial<ClientShape>;
+
+const copilot = {
+  ...local,
+  probes: [{ ...discover, headers: { accept: "text/event-stream, application/json" } }],
+  revision: "2026-07-28",
+  prompt: "consent",
+  refresh: { ahead: 0, when401: false, scope: true },
+} as const satisfies Partial<ClientShape>;
+
+export const zoo: readonly ClientShape[] = [
+  {
+    ...hosted,
+    name: "Claude.ai",
+    identity: {
+      by: "registration",
+      metadata: {
+        ...publicClient,
+        client_name: "Claude",
+        client_uri: "https://claude.ai",
+        logo_uri: "",
+        scope: "mcp",
+        redirect_uris: ["https://claude.ai/api/mcp/auth_callback"],
+      },
+    },
+    redirectUri: "https://claude.ai/api/mcp/auth_callback",
+    scope: "supported",
+    agents: ["python-httpx/0.28.1", "Claude-User"],
+    addresses: ["160.79.104.10", "34.162.46.92"],
+  },
+  {
+    ...claudeCode,
+    name: "Claude Code, by document",
+    identity: {
+      by: "document",
+      host: "claude.ai",
+      path: "/oauth/claude-code-client-metadata",
+      document: {
+        ...publicClient,
+        client_name: "Claude Code",
+        client_uri: "https://claude.ai",
+        redirect_uris: ["http://localhost/callback", "http://127.0.0.1/callback"],
+      },
+    },
+  },
+  {
+    ...claudeCode,
+    name: "Claude Code, registered",
+    identity: {
+      by: "registration",
+      metadata: {
+        ...publicClient,
+        client_name: "Claude Code",
+        redirect_uris: ["http://localhost:PORT/callback"],
+      },
+    },
+  },
+  {
+    ...chatGpt,
+    name: "ChatGPT, by document",
+    identity: {
+      by: "document",
+      host: "chatgpt.com",
+      path: "/oauth/f00d/client.json",
+      document: {
+        ...grants,
+        client_name: "ChatGPT",
+        redirect_uris: ["https://chatgpt.com/connector/oauth/f00d"],
+        token_endpoint_auth_method: "private_key_jwt",
+        token_endpoint_auth_methods_supported: ["private_key_jwt", "none"],
+        token_endpoint_auth_signing_alg: "RS256",
+      },
+      keys: "/oauth/jwks.json",
+    },
+    redirectUri: "https://chatgpt.com/connector/oauth/f00d",
+    resourceForTokens: true,
+  },
+  {
+    ...chatGpt,
+    name: "ChatGPT, registered",
+    identity: {
+      by: "registration",
+      metadata: {
+        ...publicClient,
+        client_name: "ChatGPT",
+        redirect_uris: ["https://chatgpt.com/connector_platform_oauth_redirect"],
+      },
+    },
+    redirectUri: "https://chatgpt.com/connector_platform_oauth_redirect",
+    resourceForTokens: false,
+  },
+  {
+    ...local,
+    name: "Cursor",
+    identity: {
+      by: "registration",
+      metadata: {
+        ...publicClient,
+        client_name: "Cursor",
+        application_type: "web",
+        redirect_uris: [
+          "cursor://anysphere.cursor-mcp/oauth/callback",
+          "http://localhost:8787/callback",
+          "https://www.cursor.com/agents/mcp/oauth/callback",
+        ],
+      },
+    },
+    redirectUri: "cursor://anysphere.cursor-mcp/oauth/callback",
+  },
+  {
+    ...local,
+    name: "VS Code",
+    typed: "/mcp/",
+    discovery: [`${RESOURCE}/mcp/`, SERVER],
+    comparesResource: true,
+    identity: {
+      by: "registration",
+      metadata: {
+        ...publicClient,
+        client_name: "Visual Studio Code",
+        client_uri: "https://code.visualstudio.com",
+        redirect_uris: [
+          "https://insiders.vscode.dev/redirect",
+          "https://vscode.dev/redirect",
+          "http://127.0.0.1/",
+          "http://127.0.0.1:33418/",
+        ],
+      },
+    },
+    redirectUri: "http://127.0.0.1:PORT/",
+    scope: "supported",
+    whenUnknown: "keeps",
+    advice: "VS Code: run “MCP: List Servers”, choose the server, then Disconnect Account.",
+  },
+  {
+    ...copilot,
+    name: "Copilot CLI, by document",
+    identity: {
+      by: "document",
+      host: "github.com",
+      path: "/copilot/cli/client-metadata.json",
+      document: {
+        ...publicClient,
+        client_name: "GitHub Copilot CLI",
+        redirect_uris: ["http://127.0.0.1/callback"],
+      },
+    },
+    redirectUri: "http://127.0.0.1:PORT/callback",
+  },
+  {
+    ...copilot,
+    name: "Copilot CLI, registered",
+    identity: {
+      by: "registration",
+      metadata: {
+        ...publicClient,
+        client_name: "GitHub Copilot CLI",
+        redirect_uris: ["http://127.0.0.1:PORT/"],
+      },
+    },
+    redirectUri: "http://127.0.0.1:PORT/",
+    scope: "none",
+  },
+  {
+    ...codex,
+    name: "Codex, by document",
+    identity: {
+      by: "document",
+      host: "chatgpt.com",
+      path: "/oauth/codex/client.json",
+      document: {
+        ...publicClient,
+        client_name: "Codex",
+        redirect_uris: ["http://127.0.0.1/callback", "http://localhost/callback"],
+      },
+    },
+  },
+  {
+    ...codex,
+    name: "Codex, registered",
+    identity: {
+      by: "registration",
+      metadata: {
+        ...publicClient,
+        client_name: "Codex",
+        redirect_uris: ["http://127.0.0.1:PORT/callback"],
+      },
+    },
+    scope: { words: "openid profile email offline_access" },
+  },
+  {
+    ...local,
+    name: "Gemini CLI",
+    probes: [initialize, { method: "HEAD" }],
+    revision: "2025-06-18",
+    comparesResource: true,
+    identity: {
+      by: "registration",
+      metadata: {
+        ...publicClient,
+        client_name: "Gemini CLI MCP Client",
+        code_challenge_method: ["S256"],
+        redirect_uris: ["http://localhost:PORT/oauth/callback"],
+      },
+    },
+    redirectUri: "http://localhost:PORT/oauth/callback",
+    refresh: { ahead: 300, when401: false, twice: true },
+  },
+  {
+    ...local,
+    name: "mcp-remote",
+    probes: [{ method: "GET", headers: { accept: "*/*", "accept-encoding": "identity" } }],
+    fallbacks: [...usualFallbacks, `${SERVER}/mcp`],
+    identity: {
+      by: "registration",
+      metadata: {
+        ...publicClient,
+        client_name: "MCP CLI Proxy",
+        client_uri: "https://github.com/geelen/mcp-remote",
+        software_id: "2e6dc280-f3c3-4e01-99a7-8181dbd1d23d",
+        software_version: "0.15.1",
+        scope: "mcp offline_access",
+        redirect_uris: ["http://localhost:3334/oauth/callback"],
+      },
+    },
+    redirectUri: "http://localhost:3334/oauth/callback",
+    prompt: "consent",
+    asksBeforeBrowser: true,
+    refresh: { ahead: 5, when401: true, scope: true },
+    whenUnknown: "registers",
+  },
+  {
+    ...local,
+    name: "Inspector",
+    fallbacks: [...usualFallbacks, `${SERVER}/mcp`],
+    identity: {
+      by: "registration",
+      metadata: {
+        ...publicClient,
+        client_name: "MCP Inspector",
+        client_uri: "https://github.com/modelcontextprotocol/inspector",
+        redirect_uris: ["http://localhost:6274/oauth/callback"],
+      },
+    },
+    redirectUri: "http://localhost:6274/oauth/callback",
+    prompt: "consent",
+    whenUnknown: "registers",
+    origin: "http://localhost:6274",
+  },
+  {
+    ...local,
+    name: "opencode",
+    comparesResource: true,
+    identity: {
+      by: "registration",
+      metadata: {
+        ...publicClient,
+        client_name: "OpenCode",
+        client_uri: "https://opencode.ai",
+        redirect_uris: ["http://127.0.0.1:19876/mcp/oauth/callback"],
+      },
+      times: 2,
+    },
+    redirectUri: "http://127.0.0.1:19876/mcp/oauth/callback",
+    prompt: "consent",
+  },
+  {
+    ...local,
+    name: "mcporter",
+    identity: {
+      by: "registration",
+      metadata: {
+        ...publicClient,
+        client_name: "mcporter (postern)",
+        redirect_uris: ["http://127.0.0.1:PORT/callback"],
+      },
+    },
+    redirectUri: "http://127.0.0.1:PORT/callback",
+    whenUnknown: "registers",
+  },
+];
