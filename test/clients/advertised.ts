@@ -43,83 +43,76 @@ async function redeemWith(
   return strict.redeem(registered, change(authorized) ?? authorized);
 }
 
+/** RFC 6749 §5.2: a challenge answers the scheme that was tried. */
+const refusalBy = (method: string): object =>
+  method === "client_secret_basic" ? basicChallenge : inBody("invalid_client", 401);
+
 /** A client that authenticates by `method`: lets itself in, refreshes; the wrong secret is refused. */
-function byMethod(method: string): Advertised {
-  const refused = method === "client_secret_basic" ? basicChallenge : inBody("invalid_client", 401);
-  return {
-    passes: async (strict) => {
-      const { registered, tokens } = await logIn(strict, method);
-      expect(registered.client.token_endpoint_auth_method).toBe(method);
-      expect(typeof registered.client.client_secret).toBe(
-        method === "none" ? "undefined" : "string",
-      );
-      expect((await strict.refresh(registered, tokens.refresh_token)).scope).toBe("mcp");
-    },
-    fails: [
-      {
-        name: method === "none" ? "a secret that it does not have" : "a wrong secret",
-        act: async (strict) => {
-          const { registered, tokens } = await logIn(strict, method);
-          const given = method === "none" ? "client_secret_post" : method;
-          return strict.refresh(withSecret(registered, given, "wrong"), tokens.refresh_token);
-        },
-        error: refused,
+const byMethod = (method: string): Advertised => ({
+  passes: async (strict) => {
+    const { registered, tokens } = await logIn(strict, method);
+    expect(registered.client.token_endpoint_auth_method).toBe(method);
+    expect(typeof registered.client.client_secret).toBe(method === "none" ? "undefined" : "string");
+    expect((await strict.refresh(registered, tokens.refresh_token)).scope).toBe("mcp");
+  },
+  fails: [
+    {
+      name: method === "none" ? "a secret that it does not have" : "a wrong secret",
+      act: async (strict) => {
+        const { registered, tokens } = await logIn(strict, method);
+        const given = method === "none" ? "client_secret_post" : method;
+        return strict.refresh(withSecret(registered, given, "wrong"), tokens.refresh_token);
       },
-    ],
-  };
-}
+      error: refusalBy(method),
+    },
+  ],
+});
 
-function revocationByMethod(method: string): Advertised {
-  const refused = method === "client_secret_basic" ? basicChallenge : inBody("invalid_client", 401);
-  return {
-    passes: async (strict) => {
-      const { registered, tokens } = await logIn(strict, method);
-      await strict.revoke(registered, tokens.refresh_token);
-      const after = await failure(strict.refresh(registered, tokens.refresh_token));
-      expect(after).toMatchObject(inBody("invalid_grant"));
-    },
-    fails: [
-      {
-        name: "a client that is not registered",
-        act: async (strict) => {
-          const { registered, tokens } = await logIn(strict, method);
-          const changed = withSecret(registered, method, "wrong");
-          const client = { ...changed.client, client_id: "unknown" };
-          return strict.revoke({ ...changed, client }, tokens.refresh_token);
-        },
-        error: refused,
+const revocationByMethod = (method: string): Advertised => ({
+  passes: async (strict) => {
+    const { registered, tokens } = await logIn(strict, method);
+    await strict.revoke(registered, tokens.refresh_token);
+    const after = await failure(strict.refresh(registered, tokens.refresh_token));
+    expect(after).toMatchObject(inBody("invalid_grant"));
+  },
+  fails: [
+    {
+      name: "a client that is not registered",
+      act: async (strict) => {
+        const { registered, tokens } = await logIn(strict, method);
+        const changed = withSecret(registered, method, "wrong");
+        const client = { ...changed.client, client_id: "unknown" };
+        return strict.revoke({ ...changed, client }, tokens.refresh_token);
       },
-    ],
-  };
-}
+      error: refusalBy(method),
+    },
+  ],
+});
 
-function introspectionByMethod(method: string): Advertised {
-  const refused = method === "client_secret_basic" ? basicChallenge : inBody("invalid_client", 401);
-  return {
-    passes: async (strict) => {
-      const { registered, tokens } = await logIn(strict);
-      const elsewhere = await strict.addResourceServer(method);
-      expect(await strict.introspect(elsewhere, tokens.access_token)).toMatchObject({
-        active: true,
-        client_id: registered.client.client_id,
-        scope: "mcp",
-        sub: "owner",
-        iss: strict.server.issuer,
-      });
-    },
-    fails: [
-      {
-        name: "a wrong secret",
-        act: async (strict) => {
-          const { tokens } = await logIn(strict);
-          const elsewhere = await strict.addResourceServer(method);
-          return strict.introspect(withSecret(elsewhere, method, "wrong"), tokens.access_token);
-        },
-        error: refused,
+const introspectionByMethod = (method: string): Advertised => ({
+  passes: async (strict) => {
+    const { registered, tokens } = await logIn(strict);
+    const elsewhere = await strict.addResourceServer(method);
+    expect(await strict.introspect(elsewhere, tokens.access_token)).toMatchObject({
+      active: true,
+      client_id: registered.client.client_id,
+      scope: "mcp",
+      sub: "owner",
+      iss: strict.server.issuer,
+    });
+  },
+  fails: [
+    {
+      name: "a wrong secret",
+      act: async (strict) => {
+        const { tokens } = await logIn(strict);
+        const elsewhere = await strict.addResourceServer(method);
+        return strict.introspect(withSecret(elsewhere, method, "wrong"), tokens.access_token);
       },
-    ],
-  };
-}
+      error: refusalBy(method),
+    },
+  ],
+});
 
 /** By the member or value of the metadata that advertises it. */
 export const advertised: Record<string, Advertised> = {
