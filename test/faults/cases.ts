@@ -1,9 +1,10 @@
 // Every fault case there is, in the order of the printed table, and how one is run.
+import { cases as diskModel } from "./cases/disk_model.ts";
 import { cases as kills } from "./cases/kills.ts";
 import { FailedStart, stopPrograms } from "./program.ts";
 import { type FaultCase, type Report, newReport } from "./report.ts";
 
-export const allCases: readonly FaultCase[] = [...kills];
+export const allCases: readonly FaultCase[] = [...kills, ...diskModel];
 
 /** Runs a case to its end, whatever happens in it, and leaves no process behind. */
 export async function runCase({ run }: FaultCase, size: number, seed: number): Promise<Report> {

@@ -4,4 +4,5 @@ import type { Sizes } from "./report.ts";
 
 export const sizes = {
   "random kills under load": { sample: 50, nightly: 1_000, long: 10_000 },
+  "power cuts on a model disk": { sample: 1_500, nightly: 40_000, long: 1_000_000 },
 } satisfies Record<string, Sizes>;
