@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { changePassword } from "../src/admin.ts";
 import { type App, createApp } from "../src/app.ts";
-import { open } from "../src/cli/serve.ts";
+import { type Opened, open } from "../src/cli/serve.ts";
 import { type Config, readConfig } from "../src/config.ts";
 import type { Deps } from "../src/deps.ts";
 import { sha256 } from "../src/primitives.ts";
@@ -28,6 +28,8 @@ export interface TestServer {
   readonly clock: Clock;
   readonly folder: string;
   readonly warnings: string[];
+  /** Work that the store has done. */
+  readonly counters: Opened["counters"];
   /** @param from address of the client; 203.0.113.7 when not given */
   fetch(path: string, init?: RequestInit, from?: string): Promise<Response>;
   /** Closes and opens the same folder again: a clean restart. */
@@ -75,6 +77,7 @@ export async function startServer(options: TestOptions = {}): Promise<TestServer
     clock,
     folder,
     warnings,
+    counters: opened.counters,
     fetch: async (path, init = {}, from = "203.0.113.7") => {
       const url = path.startsWith("http") ? path : config.origin + path;
       const request = new Request(url, { redirect: "manual", ...init });

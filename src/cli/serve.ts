@@ -17,7 +17,7 @@ import { removeSetupLink, setupLink, writeSetupLink } from "../login/setup.ts";
 import { ensureFolder } from "../oauth/clients.ts";
 import { serverOf } from "../oauth/rules.ts";
 import { monotonicClock, randomToken, sha256, wallClock } from "../primitives.ts";
-import { type Notice, openStore } from "../store/folder.ts";
+import { type Notice, type OpenStore, openStore } from "../store/folder.ts";
 import { type Terminal, eventLine, startBanner } from "./terminal.ts";
 
 /** Milliseconds that running requests have to end after a stop signal. */
@@ -26,6 +26,8 @@ const DRAIN = 4000;
 export interface Opened {
   readonly deps: Deps;
   readonly isNew: boolean;
+  /** Work that the store has done. */
+  readonly counters: OpenStore["counters"];
   /** Resolves when the store cannot go on. */
   readonly failed: Promise<FatalError>;
   close(): Promise<void>;
@@ -87,6 +89,7 @@ export async function open(
   return {
     deps,
     isNew: store.isNew,
+    counters: store.counters,
     failed: failed.promise,
     close: async () => {
       await store.close();

@@ -4,7 +4,6 @@ import { Browser, callMcp, logIn, refreshWith, startServer } from "../server.ts"
 const server = await startServer();
 const browser = new Browser(server);
 await browser.signIn();
-const { store } = server.deps;
 
 async function measure(
   name: string,
@@ -15,7 +14,7 @@ async function measure(
   for (let lane = 0; lane < parallel; lane++) await work(lane);
   const cpu = process.cpuUsage();
   const started = performance.now();
-  const syncs = store.counters.syncs;
+  const syncs = server.counters.syncs;
   await Promise.all(
     Array.from({ length: parallel }, async (_, lane) => {
       for (let count = 0; count < calls / parallel; count++) await work(lane);
@@ -27,7 +26,7 @@ async function measure(
     name.padEnd(28),
     `${Math.round((calls / spent) * 1000)}/s`.padStart(10),
     `${((user + system) / calls).toFixed(1)} us CPU`.padStart(14),
-    `${((store.counters.syncs - syncs) / calls).toFixed(3)} syncs`.padStart(14),
+    `${((server.counters.syncs - syncs) / calls).toFixed(3)} syncs`.padStart(14),
   ];
   process.stdout.write(`${row.join(" ")}\n`);
 }
