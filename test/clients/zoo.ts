@@ -1,76 +1,6 @@
 // The request shapes of real clients, one entry each: what it sends, in which order, and when. Seen on the wire of twelve
 // of them, or told in their public issue trackers; replica.ts plays them.
-
-/** What a client sends before it knows anything, without a token. */
-export interface Probe {
-  readonly method: "GET" | "HEAD" | "POST";
-  readonly message?: "initialize" | "server/discover";
-  readonly headers?: Readonly<Record<string, string>>;
-}
-
-export interface Registration {
-  readonly by: "registration";
-  /** RFC 7591; PORT stands for a port of the client's own. */
-  readonly metadata: Readonly<Record<string, unknown>>;
-  /** How many times it registers for one login. */
-  readonly times?: number;
-}
-
-export interface PublishedDocument {
-  readonly by: "document";
-  readonly host: string;
-  readonly path: string;
-  /** Without client_id. */
-  readonly document: Readonly<Record<string, unknown>>;
-  /** Path of the keys that its assertions (RFC 7523) are signed with. */
-  readonly keys?: string;
-}
-
-export interface ClientShape {
-  readonly name: string;
-  /** Public URL under which its story is told: hosted clients reach nothing on loopback. */
-  readonly issuer: string;
-  /** What its person typed behind the public URL. */
-  readonly typed: "/mcp" | "/mcp/";
-  readonly identity: Registration | PublishedDocument;
-  readonly probes: readonly Probe[];
-  /** Revision that it speaks when it is in. */
-  readonly revision: "2025-06-18" | "2025-11-25" | "2026-07-28";
-  /** Well-known documents in the order it asks for them. */
-  readonly discovery: readonly string[];
-  /** What else it asks for where those are missing. */
-  readonly fallbacks: readonly string[];
-  /** Refuses metadata whose `resource` is not the URL that was typed. */
-  readonly comparesResource?: boolean;
-  /** Of the authorization request; PORT is another one at every login. */
-  readonly redirectUri: string;
-  /** What it asks for: the challenge's scope, what the server's metadata list, these words, or nothing. */
-  readonly scope: "challenge" | "supported" | { readonly words: string } | "none";
-  readonly prompt?: "consent";
-  /** GETs the authorization URL by itself before it opens the browser. */
-  readonly asksBeforeBrowser?: boolean;
-  /** Whether `resource` is in the requests for tokens too. */
-  readonly resourceForTokens: boolean;
-  readonly refresh: {
-    /** Seconds before the end of the access token, by its own clock; absent: only when it is refused. */
-    readonly ahead?: number;
-    /** Whether a 401 to a token that it believes in makes it refresh. */
-    readonly when401: boolean;
-    readonly scope?: boolean;
-    /** Sends the same request twice within a few milliseconds, and throws its login away unless both succeed. */
-    readonly twice?: boolean;
-  };
-  /** After 401 invalid_client: registers by itself, when its person logs in, or keeps the id until its person makes it forget. */
-  readonly whenUnknown: "registers" | "waits" | "keeps";
-  /** What an error page has to say for its person. */
-  readonly advice: string;
-  /** Of requests for tokens, and of MCP requests. */
-  readonly agents?: readonly [string, string];
-  /** Where requests come from, in turn. */
-  readonly addresses: readonly string[];
-  /** Origin of the page that a client in a browser is; all it does is fetch. */
-  readonly origin?: string;
-}
+import type { ClientShape, Probe, PublishedDocument, Registration } from "./client_shape.ts";
 
 const HOSTED = "https://mcp.example.com";
 const LOCAL = "http://localhost:7676";
@@ -79,6 +9,20 @@ const grants = {
   response_types: ["code"],
 };
 const publicClient = { ...grants, token_endpoint_auth_method: "none" };
+const registered = (client_name: string, metadata: Registration["metadata"]): Registration => ({
+  by: "registration",
+  metadata: { ...publicClient, client_name, ...metadata },
+});
+const published = (
+  host: string,
+  path: string,
+  document: PublishedDocument["document"],
+): PublishedDocument => ({
+  by: "document",
+  host,
+  path,
+  document: { ...publicClient, ...document },
+});
 
 const RESOURCE = "/.well-known/oauth-protected-resource";
 const SERVER = "/.well-known/oauth-authorization-server";
@@ -162,17 +106,12 @@ export const zoo: readonly ClientShape[] = [
   {
     ...hosted,
     name: "Claude.ai",
-    identity: {
-      by: "registration",
-      metadata: {
-        ...publicClient,
-        client_name: "Claude",
-        client_uri: "https://claude.ai",
-        logo_uri: "",
-        scope: "mcp",
-        redirect_uris: ["https://claude.ai/api/mcp/auth_callback"],
-      },
-    },
+    identity: registered("Claude", {
+      client_uri: "https://claude.ai",
+      logo_uri: "",
+      scope: "mcp",
+      redirect_uris: ["https://claude.ai/api/mcp/auth_callback"],
+    }),
     redirectUri: "https://claude.ai/api/mcp/auth_callback",
     scope: "supported",
     agents: ["python-httpx/0.28.1", "Claude-User"],
@@ -181,45 +120,30 @@ export const zoo: readonly ClientShape[] = [
   {
     ...claudeCode,
     name: "Claude Code, by document",
-    identity: {
-      by: "document",
-      host: "claude.ai",
-      path: "/oauth/claude-code-client-metadata",
-      document: {
-        ...publicClient,
-        client_name: "Claude Code",
-        client_uri: "https://claude.ai",
-        redirect_uris: ["http://localhost/callback", "http://127.0.0.1/callback"],
-      },
-    },
+    identity: published("claude.ai", "/oauth/claude-code-client-metadata", {
+      client_name: "Claude Code",
+      client_uri: "https://claude.ai",
+      redirect_uris: ["http://localhost/callback", "http://127.0.0.1/callback"],
+    }),
   },
   {
     ...claudeCode,
     name: "Claude Code, registered",
-    identity: {
-      by: "registration",
-      metadata: {
-        ...publicClient,
-        client_name: "Claude Code",
-        redirect_uris: ["http://localhost:PORT/callback"],
-      },
-    },
+    identity: registered("Claude Code", {
+      redirect_uris: ["http://localhost:PORT/callback"],
+    }),
   },
   {
     ...chatGpt,
     name: "ChatGPT, by document",
     identity: {
-      by: "document",
-      host: "chatgpt.com",
-      path: "/oauth/f00d/client.json",
-      document: {
-        ...grants,
+      ...published("chatgpt.com", "/oauth/f00d/client.json", {
         client_name: "ChatGPT",
         redirect_uris: ["https://chatgpt.com/connector/oauth/f00d"],
         token_endpoint_auth_method: "private_key_jwt",
         token_endpoint_auth_methods_supported: ["private_key_jwt", "none"],
         token_endpoint_auth_signing_alg: "RS256",
-      },
+      }),
       keys: "/oauth/jwks.json",
     },
     redirectUri: "https://chatgpt.com/connector/oauth/f00d",
@@ -228,33 +152,23 @@ export const zoo: readonly ClientShape[] = [
   {
     ...chatGpt,
     name: "ChatGPT, registered",
-    identity: {
-      by: "registration",
-      metadata: {
-        ...publicClient,
-        client_name: "ChatGPT",
-        redirect_uris: ["https://chatgpt.com/connector_platform_oauth_redirect"],
-      },
-    },
+    identity: registered("ChatGPT", {
+      redirect_uris: ["https://chatgpt.com/connector_platform_oauth_redirect"],
+    }),
     redirectUri: "https://chatgpt.com/connector_platform_oauth_redirect",
     resourceForTokens: false,
   },
   {
     ...local,
     name: "Cursor",
-    identity: {
-      by: "registration",
-      metadata: {
-        ...publicClient,
-        client_name: "Cursor",
-        application_type: "web",
-        redirect_uris: [
-          "cursor://anysphere.cursor-mcp/oauth/callback",
-          "http://localhost:8787/callback",
-          "https://www.cursor.com/agents/mcp/oauth/callback",
-        ],
-      },
-    },
+    identity: registered("Cursor", {
+      application_type: "web",
+      redirect_uris: [
+        "cursor://anysphere.cursor-mcp/oauth/callback",
+        "http://localhost:8787/callback",
+        "https://www.cursor.com/agents/mcp/oauth/callback",
+      ],
+    }),
     redirectUri: "cursor://anysphere.cursor-mcp/oauth/callback",
   },
   {
@@ -263,20 +177,15 @@ export const zoo: readonly ClientShape[] = [
     typed: "/mcp/",
     discovery: [`${RESOURCE}/mcp/`, SERVER],
     comparesResource: true,
-    identity: {
-      by: "registration",
-      metadata: {
-        ...publicClient,
-        client_name: "Visual Studio Code",
-        client_uri: "https://code.visualstudio.com",
-        redirect_uris: [
-          "https://insiders.vscode.dev/redirect",
-          "https://vscode.dev/redirect",
-          "http://127.0.0.1/",
-          "http://127.0.0.1:33418/",
-        ],
-      },
-    },
+    identity: registered("Visual Studio Code", {
+      client_uri: "https://code.visualstudio.com",
+      redirect_uris: [
+        "https://insiders.vscode.dev/redirect",
+        "https://vscode.dev/redirect",
+        "http://127.0.0.1/",
+        "http://127.0.0.1:33418/",
+      ],
+    }),
     redirectUri: "http://127.0.0.1:PORT/",
     scope: "supported",
     whenUnknown: "keeps",
@@ -285,58 +194,37 @@ export const zoo: readonly ClientShape[] = [
   {
     ...copilot,
     name: "Copilot CLI, by document",
-    identity: {
-      by: "document",
-      host: "github.com",
-      path: "/copilot/cli/client-metadata.json",
-      document: {
-        ...publicClient,
-        client_name: "GitHub Copilot CLI",
-        redirect_uris: ["http://127.0.0.1/callback"],
-      },
-    },
+    identity: published("github.com", "/copilot/cli/client-metadata.json", {
+      client_name: "GitHub Copilot CLI",
+      redirect_uris: ["http://127.0.0.1/callback"],
+    }),
     redirectUri: "http://127.0.0.1:PORT/callback",
   },
   {
     ...copilot,
     name: "Copilot CLI, registered",
-    identity: {
-      by: "registration",
-      metadata: {
-        ...publicClient,
-        client_name: "GitHub Copilot CLI",
-        redirect_uris: ["http://127.0.0.1:PORT/"],
-      },
-    },
+    identity: registered("GitHub Copilot CLI", {
+      redirect_uris: ["http://127.0.0.1:PORT/"],
+    }),
     redirectUri: "http://127.0.0.1:PORT/",
     scope: "none",
   },
   {
     ...codex,
     name: "Codex, by document",
-    identity: {
-      by: "document",
-      host: "chatgpt.com",
-      path: "/oauth/codex/client.json",
-      document: {
-        ...publicClient,
-        client_name: "Codex",
-        redirect_uris: ["http://127.0.0.1/callback", "http://localhost/callback"],
-      },
-    },
+    identity: published("chatgpt.com", "/oauth/codex/client.json", {
+      client_name: "Codex",
+      redirect_uris: ["http://127.0.0.1/callback", "http://localhost/callback"],
+    }),
   },
   {
     ...codex,
     name: "Codex, registered",
-    identity: {
-      by: "registration",
-      metadata: {
-        ...publicClient,
-        client_name: "Codex",
-        redirect_uris: ["http://127.0.0.1:PORT/callback"],
-      },
-    },
-    scope: { words: "openid profile email offline_access" },
+    identity: registered("Codex", {
+      redirect_uris: ["http://127.0.0.1:PORT/callback"],
+    }),
+    scope: "words",
+    words: "openid profile email offline_access",
   },
   {
     ...local,
@@ -344,15 +232,10 @@ export const zoo: readonly ClientShape[] = [
     probes: [initialize, { method: "HEAD" }],
     revision: "2025-06-18",
     comparesResource: true,
-    identity: {
-      by: "registration",
-      metadata: {
-        ...publicClient,
-        client_name: "Gemini CLI MCP Client",
-        code_challenge_method: ["S256"],
-        redirect_uris: ["http://localhost:PORT/oauth/callback"],
-      },
-    },
+    identity: registered("Gemini CLI MCP Client", {
+      code_challenge_method: ["S256"],
+      redirect_uris: ["http://localhost:PORT/oauth/callback"],
+    }),
     redirectUri: "http://localhost:PORT/oauth/callback",
     refresh: { ahead: 300, when401: false, twice: true },
   },
@@ -361,18 +244,13 @@ export const zoo: readonly ClientShape[] = [
     name: "mcp-remote",
     probes: [{ method: "GET", headers: { accept: "*/*", "accept-encoding": "identity" } }],
     fallbacks: [...usualFallbacks, `${SERVER}/mcp`],
-    identity: {
-      by: "registration",
-      metadata: {
-        ...publicClient,
-        client_name: "MCP CLI Proxy",
-        client_uri: "https://github.com/geelen/mcp-remote",
-        software_id: "2e6dc280-f3c3-4e01-99a7-8181dbd1d23d",
-        software_version: "0.15.1",
-        scope: "mcp offline_access",
-        redirect_uris: ["http://localhost:3334/oauth/callback"],
-      },
-    },
+    identity: registered("MCP CLI Proxy", {
+      client_uri: "https://github.com/geelen/mcp-remote",
+      software_id: "2e6dc280-f3c3-4e01-99a7-8181dbd1d23d",
+      software_version: "0.15.1",
+      scope: "mcp offline_access",
+      redirect_uris: ["http://localhost:3334/oauth/callback"],
+    }),
     redirectUri: "http://localhost:3334/oauth/callback",
     prompt: "consent",
     asksBeforeBrowser: true,
@@ -383,15 +261,10 @@ export const zoo: readonly ClientShape[] = [
     ...local,
     name: "Inspector",
     fallbacks: [...usualFallbacks, `${SERVER}/mcp`],
-    identity: {
-      by: "registration",
-      metadata: {
-        ...publicClient,
-        client_name: "MCP Inspector",
-        client_uri: "https://github.com/modelcontextprotocol/inspector",
-        redirect_uris: ["http://localhost:6274/oauth/callback"],
-      },
-    },
+    identity: registered("MCP Inspector", {
+      client_uri: "https://github.com/modelcontextprotocol/inspector",
+      redirect_uris: ["http://localhost:6274/oauth/callback"],
+    }),
     redirectUri: "http://localhost:6274/oauth/callback",
     prompt: "consent",
     whenUnknown: "registers",
@@ -402,13 +275,10 @@ export const zoo: readonly ClientShape[] = [
     name: "opencode",
     comparesResource: true,
     identity: {
-      by: "registration",
-      metadata: {
-        ...publicClient,
-        client_name: "OpenCode",
+      ...registered("OpenCode", {
         client_uri: "https://opencode.ai",
         redirect_uris: ["http://127.0.0.1:19876/mcp/oauth/callback"],
-      },
+      }),
       times: 2,
     },
     redirectUri: "http://127.0.0.1:19876/mcp/oauth/callback",
@@ -417,14 +287,9 @@ export const zoo: readonly ClientShape[] = [
   {
     ...local,
     name: "mcporter",
-    identity: {
-      by: "registration",
-      metadata: {
-        ...publicClient,
-        client_name: "mcporter (postern)",
-        redirect_uris: ["http://127.0.0.1:PORT/callback"],
-      },
-    },
+    identity: registered("mcporter (postern)", {
+      redirect_uris: ["http://127.0.0.1:PORT/callback"],
+    }),
     redirectUri: "http://127.0.0.1:PORT/callback",
     whenUnknown: "registers",
   },
