@@ -18,7 +18,8 @@ const script = (name: string, text: string): void => {
   writeFileSync(join(commands, name), `#!/bin/sh\n${text}\n`);
   chmodSync(join(commands, name), 0o755);
 };
-for (const name of ["chromium", "strace", "xz", "setpriv", "unshare"]) script(name, "exit 1");
+const parts = "chromium strace xz setpriv unshare mkfs.ext4 mkfs.xfs faketime".split(" ");
+for (const name of parts) script(name, "exit 1");
 script(
   "bun",
   `case "$1 $2" in
