@@ -29,8 +29,22 @@ export interface Connection {
 
 export interface Sdk {
   readonly name: string;
-  /** Revision that it agrees on with the newest server. */
-  readonly revision: string;
+  /** Revision that it agrees on with the newest server; undefined: it does not tell. */
+  readonly revision: string | undefined;
+  /** What its person types behind the URL of the MCP server. */
+  readonly endpoint?: string;
+  /**
+   * Resolves to the URL of an MCP server that it can speak to, when the built-in one is too new.
+   * @param base path of the public URL
+   */
+  readonly startUpstream?: (base: string) => Promise<string>;
+  /** Steps of the story that it cannot take, and why. */
+  readonly lacks?: {
+    /** To go on with a connection after the server was restarted. */
+    readonly lastingSession?: string;
+    /** To register anew when the server has lost its registration. */
+    readonly recovery?: string;
+  };
   /** @param headers sent with every MCP request */
   open(url: string, program: Program, headers?: Record<string, string>): Connection;
   /** Whether the error says that a person has to log in. */

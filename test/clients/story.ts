@@ -6,6 +6,7 @@ import { type Postern, startPostern, stopProcesses } from "../process.ts";
 import { type Connection, type Sdk, connect, finish } from "./connection.ts";
 import { failure } from "./failure.ts";
 import { CLIENT_NAME, type Program, createProgram } from "./program.ts";
+import { stopUpstreams } from "./upstreams.ts";
 
 /** A life of access tokens that a test can wait for. */
 const SHORT = "3s";
@@ -23,12 +24,26 @@ interface LoggedIn {
   readonly connection: Connection;
 }
 
+async function start(sdk: Sdk, settings: GivenSettings = {}, base = ""): Promise<Postern> {
+  const upstream = await sdk.startUpstream?.(base);
+  const behind = upstream === undefined ? {} : { upstream };
+  return startPostern({ settings: { ...settings, ...behind }, base });
+}
+
 async function logIn(sdk: Sdk, settings: GivenSettings = {}, base = ""): Promise<LoggedIn> {
-  const postern = await startPostern({ settings, base });
+  const postern = await start(sdk, settings, base);
   const program = createProgram(postern.browser);
-  const connection = await connect(sdk, postern.url, program);
+  const connection = await connect(sdk, endpoint(sdk, postern), program);
   return { postern, program, connection };
 }
+
+const endpoint = (sdk: Sdk, postern: Postern): string => postern.url + (sdk.endpoint ?? "");
+
+/** The same connection, or the next one where it cannot outlive the server. */
+const resume = async (sdk: Sdk, { postern, program, connection }: LoggedIn): Promise<Connection> =>
+  sdk.lacks?.lastingSession === undefined
+    ? connection
+    : connect(sdk, endpoint(sdk, postern), program);
 
 /** What was asked since so many requests, without the stream that 2025 clients open when they get to it. */
 const since = ({ requests }: Program, count: number): string[] =>
@@ -51,14 +66,16 @@ function account({ requests, logins }: Program): Record<string, number> {
 const startedAgain = ({ postern, program }: LoggedIn): Program =>
   createProgram(postern.browser, program.memory);
 
-export function tellStory(sdk: Sdk): void {
+/** @param waits false: without what has to wait for tokens to expire by the clock */
+export function tellStory(sdk: Sdk, waits = true): void {
   afterAll(async () => {
     await stopProcesses();
+    await stopUpstreams();
     for (const copy of copies.splice(0)) rmSync(copy, { recursive: true, force: true });
   });
   describe(`${sdk.name}: login`, () => firstLogin(sdk));
   // Most of it is waiting, so it is done together.
-  describe.concurrent(`${sdk.name}: expiry`, () => expiryOfTokens(sdk));
+  if (waits) describe.concurrent(`${sdk.name}: expiry`, () => expiryOfTokens(sdk));
   describe(`${sdk.name}: refresh`, () => refreshes(sdk));
   describe(`${sdk.name}: restart`, () => restarts(sdk));
   describe(`${sdk.name}: end`, () => ends(sdk));
@@ -71,18 +88,23 @@ function firstLogin(sdk: Sdk): void {
       const { postern, program, connection } = await logIn(sdk, {}, base);
       expect(connection.revision()).toBe(sdk.revision);
       expect(await connection.tools()).toEqual(["whoami"]);
-      expect(await connection.call("whoami")).toEqual({
+      expect(await connection.call("whoami")).toMatchObject({
         subject: "owner",
-        client: { id: program.memory.client?.client_id, name: CLIENT_NAME },
-        scopes: ["mcp"],
-        server: postern.url,
-        since: expect.stringMatching(/^\d{4}-\d\d-\d\dT[\d:.]+Z$/),
+        client: { id: program.memory.client?.client_id },
+        ...(!sdk.startUpstream && {
+          client: { id: program.memory.client?.client_id, name: CLIENT_NAME },
+          scopes: ["mcp"],
+          server: postern.url,
+          since: expect.stringMatching(/^\d{4}-\d\d-\d\dT[\d:.]+Z$/),
+        }),
       });
       expect(account(program)).toEqual({ logins: 1, registrations: 1, codes: 1, refreshes: 0 });
       // Nothing was tried in vain but the first call, and the stream that is not offered.
       const refused = since(program, 0).filter((line) => /[45]\d\d$/.test(line));
       expect(refused).toEqual([
-        expect.stringMatching(/^POST \S+ (initialize|server\/discover) 401$/),
+        expect.stringMatching(
+          /^(POST \S*\/mcp (initialize|server\/discover)|GET \S*\/mcp\/sse) 401$/,
+        ),
       ]);
       expect(program.requests.filter((line) => line.includes("/.well-known/"))).toSatisfy((lines) =>
         lines.every((line) => line.endsWith(" 200")),
@@ -98,21 +120,23 @@ function firstLogin(sdk: Sdk): void {
   });
 
   test("a person who declines is answered access_denied, and may change their mind", async () => {
-    const postern = await startPostern();
+    const postern = await start(sdk);
     const program = createProgram(postern.browser);
     program.decision = "deny";
-    const connection = sdk.open(postern.url, program);
+    const connection = sdk.open(endpoint(sdk, postern), program);
     expect(await failure(connection.connect())).toSatisfy(sdk.asksForLogin);
+    const state = program.logins[0]?.searchParams.get("state") ?? undefined;
     expect(Object.fromEntries(program.answers[0] ?? [])).toEqual({
       error: "access_denied",
       error_description: expect.any(String),
       iss: postern.config.issuer,
-      state: program.logins[0]?.searchParams.get("state") ?? "",
+      // Older SDKs send none.
+      ...(state !== undefined && { state }),
     });
     await failure(finish(connection, program));
     expect(program.memory.tokens).toBeUndefined();
     program.decision = "allow";
-    const again = await connect(sdk, postern.url, program);
+    const again = await connect(sdk, endpoint(sdk, postern), program);
     expect(await again.tools()).toEqual(["whoami"]);
     expect(account(program)).toMatchObject({ logins: 2, registrations: 1 });
   });
@@ -141,7 +165,7 @@ function expiryOfTokens(sdk: Sdk): void {
     // Long-lived from here, so that a slow machine cannot need a second refresh.
     await postern.restart({ settings: { accessTokenTtl: "1h" } });
     const later = startedAgain(loggedIn);
-    const fresh = await connect(sdk, postern.url, later);
+    const fresh = await connect(sdk, endpoint(sdk, postern), later);
     expect(await fresh.call("whoami")).toMatchObject({ subject: "owner" });
     expect(account(later)).toEqual({ logins: 0, registrations: 0, codes: 0, refreshes: 1 });
   });
@@ -155,7 +179,7 @@ function refreshes(sdk: Sdk): void {
       const answers = await Promise.all(
         siblings.map(async (sibling) => {
           spoil(sibling);
-          const connection = await connect(sdk, first.postern.url, sibling);
+          const connection = await connect(sdk, endpoint(sdk, first.postern), sibling);
           return connection.call("whoami");
         }),
       );
@@ -172,7 +196,7 @@ function refreshes(sdk: Sdk): void {
     const program = startedAgain(loggedIn);
     for (let round = 1; round <= 3; round++) {
       spoil(program);
-      const connection = await connect(sdk, postern.url, program);
+      const connection = await connect(sdk, endpoint(sdk, postern), program);
       expect(await connection.call("whoami")).toMatchObject({ subject: "owner" });
       await connection.close();
       await postern.restart({ signal: "SIGKILL" });
@@ -181,33 +205,48 @@ function refreshes(sdk: Sdk): void {
   });
 }
 
+/** What a client asks when it calls a tool after a restart. */
+const noticed = (sdk: Sdk): string[] =>
+  sdk.lacks?.lastingSession === undefined
+    ? ["POST /mcp tools/call 200"]
+    : [
+        "GET /mcp/sse 200",
+        "POST /mcp/messages initialize 202",
+        "POST /mcp/messages notifications/initialized 202",
+        "POST /mcp/messages tools/call 202",
+      ];
+
 function restarts(sdk: Sdk): void {
   test("after kill -9 it calls with the access token it already had, without any browser", async () => {
     const loggedIn = await logIn(sdk);
-    const { postern, program, connection } = loggedIn;
+    const { postern, program } = loggedIn;
     const { tokens } = program.memory;
     const before = program.requests.length;
     const oldPid = postern.pid;
     await postern.restart({ signal: "SIGKILL" });
     expect(postern.pid).not.toBe(oldPid);
+    const connection = await resume(sdk, loggedIn);
     expect(await connection.call("whoami")).toMatchObject({ subject: "owner" });
-    expect(since(program, before)).toEqual(["POST /mcp tools/call 200"]);
+    expect(since(program, before)).toEqual(noticed(sdk));
     expect(program.memory.tokens).toEqual(tokens);
 
     const later = startedAgain(loggedIn);
-    const fresh = await connect(sdk, postern.url, later);
-    expect(await fresh.call("whoami")).toMatchObject({ client: { name: CLIENT_NAME } });
+    const fresh = await connect(sdk, endpoint(sdk, postern), later);
+    const id = program.memory.client?.client_id;
+    expect(await fresh.call("whoami")).toMatchObject({ client: { id } });
     expect(account(later)).toEqual({ logins: 0, registrations: 0, codes: 0, refreshes: 0 });
     expect(later.requests.filter((line) => line.endsWith(" 401"))).toEqual([]);
   });
 
   test("after a clean stop the same", async () => {
-    const { postern, program, connection } = await logIn(sdk);
+    const loggedIn = await logIn(sdk);
+    const { postern, program } = loggedIn;
     const before = program.requests.length;
     expect(await postern.kill("SIGTERM")).toBe(0);
     await postern.restart();
+    const connection = await resume(sdk, loggedIn);
     expect(await connection.call("whoami")).toMatchObject({ subject: "owner" });
-    expect(since(program, before)).toEqual(["POST /mcp tools/call 200"]);
+    expect(since(program, before)).toEqual(noticed(sdk));
   });
 }
 
@@ -222,41 +261,54 @@ function ends(sdk: Sdk): void {
       "POST /token refresh_token 400",
     ]);
     await finish(connection, program);
-    const again = await connect(sdk, postern.url, program);
+    const again = await connect(sdk, endpoint(sdk, postern), program);
     expect(await again.call("whoami")).toMatchObject({ client: { id: client?.client_id } });
     expect(account(program)).toMatchObject({ logins: 2, registrations: 1, codes: 2 });
   });
 
-  test("a client of a server that lost everything registers and logs in anew by itself", async () => {
-    const { postern, program, connection } = await logIn(sdk);
+  const alone = sdk.lacks?.recovery === undefined;
+  const how = alone ? "by itself" : `once its person made it forget: ${sdk.lacks.recovery}`;
+  test(`a client of a server that lost everything registers and logs in anew ${how}`, async () => {
+    const loggedIn = await logIn(sdk);
+    const { postern, program } = loggedIn;
     const { client } = program.memory;
     await postern.kill("SIGKILL");
     postern.wipe();
     await postern.restart();
     await postern.browser.setUp(await postern.setupLink());
-    expect(await failure(connection.call("whoami"))).toSatisfy(sdk.asksForLogin);
+    const connection = sdk.open(endpoint(sdk, postern), program);
+    const error = await failure(connection.connect());
     expect(program.requests).toContain("POST /token refresh_token 401");
-    await finish(connection, program);
-    const again = await connect(sdk, postern.url, program);
+    if (alone) {
+      expect(error).toSatisfy(sdk.asksForLogin);
+      await finish(connection, program);
+    } else {
+      expect(String(error)).toContain("not sent back: 400");
+      expect(String(error)).toContain("so that it registers anew");
+      Object.assign(program.memory, { client: undefined, tokens: undefined });
+    }
+    const again = await connect(sdk, endpoint(sdk, postern), program);
     expect(await again.call("whoami")).toMatchObject({ subject: "owner" });
     expect(program.memory.client?.client_id).not.toBe(client?.client_id);
-    expect(account(program)).toMatchObject({ logins: 2, registrations: 2 });
+    expect(account(program)).toMatchObject({ registrations: 2, codes: 2 });
   });
 
   test("an old copy of the running folder is restored under a client: it is still logged in", async () => {
-    const { postern, program, connection } = await logIn(sdk);
+    const loggedIn = await logIn(sdk);
+    const { postern, program } = loggedIn;
     const copy = `${postern.folder}-copy`;
     copies.push(copy);
     copyFolder(postern.folder, copy);
     for (let round = 1; round <= 2; round++) {
       spoil(program);
-      await connection.call("whoami");
+      await loggedIn.connection.call("whoami");
     }
     await postern.kill("SIGKILL");
     postern.wipe();
     copyFolder(copy, postern.folder);
     await postern.restart();
     // The copy does not know the present access token, and knows an older refresh token.
+    const connection = await resume(sdk, loggedIn);
     expect(await connection.call("whoami")).toMatchObject({ subject: "owner" });
     expect(account(program)).toEqual({ logins: 1, registrations: 1, codes: 1, refreshes: 3 });
   });

@@ -1,60 +1,27 @@
 // The SDK clients through `--upstream` to a server built with the official SDK, each in a process of its own.
 import { afterAll, describe, expect, test } from "bun:test";
-import { join } from "node:path";
-import { type Postern, freePort, startPostern, stopProcesses } from "../process.ts";
+import { type Postern, startPostern, stopProcesses } from "../process.ts";
 import { type Connection, type Sdk, connect } from "./connection.ts";
 import { failure } from "./failure.ts";
 import { type Program, createProgram } from "./program.ts";
 import { sdk1 } from "./sdk1.ts";
 import { sdk2, sdk2Stateless } from "./sdk2.ts";
+import { type Upstream, startUpstream, stopUpstreams } from "./upstreams.ts";
 
-const servers: ReferenceServer[] = [];
 afterAll(async () => {
   await stopProcesses();
-  await Promise.all(servers.splice(0).map((server) => server.kill()));
+  await stopUpstreams();
 });
 
-interface ReferenceServer {
-  readonly url: string;
-  /** With kill -9. */
-  kill(): Promise<unknown>;
-  start(): Promise<void>;
-}
-
-async function startReference(): Promise<ReferenceServer> {
-  const port = String(await freePort());
-  const url = `http://127.0.0.1:${port}/mcp`;
-  const program = join(import.meta.dir, "reference_server.ts");
-  const launch = async (): Promise<Bun.Subprocess> => {
-    const child = Bun.spawn([process.execPath, program, port], { env: {}, stdout: "inherit" });
-    while (!(await fetch(url, { method: "OPTIONS" }).catch(() => undefined))) {
-      if (child.exitCode !== null) throw new Error("the reference server ended");
-      await Bun.sleep(5);
-    }
-    return child;
-  };
-  let child = await launch();
-  const server: ReferenceServer = {
-    url,
-    kill: () => {
-      child.kill("SIGKILL");
-      return child.exited;
-    },
-    start: async () => void (child = await launch()),
-  };
-  servers.push(server);
-  return server;
-}
-
 interface Scene {
-  readonly upstream: ReferenceServer;
+  readonly upstream: Upstream;
   readonly postern: Postern;
   readonly program: Program;
   readonly connection: Connection;
 }
 
 async function logIn(sdk: Sdk, headers?: Record<string, string>): Promise<Scene> {
-  const upstream = await startReference();
+  const upstream = await startUpstream("reference_server.ts");
   const postern = await startPostern({ settings: { upstream: upstream.url } });
   const program = createProgram(postern.browser);
   const connection = await connect(sdk, postern.url, program, headers);
