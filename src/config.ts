@@ -50,31 +50,41 @@ export type Environment = Readonly<Record<string, string | undefined>>;
  * @throws {FatalError} exit 2: which setting, from where, what was expected
  */
 export function readConfig(given: GivenSettings, environment: Environment = {}): Config {
-  const readOne = <K extends SettingKey>(key: K, file: Record<string, unknown>): Settings[K] => {
-    const variable = environment[envName(key)];
-    const [text, source] =
-      given[key] !== undefined
-        ? [given[key], `--${settings[key].flag}`]
-        : variable !== undefined
-          ? [variable, envName(key)]
-          : file[key] !== undefined
-            ? [fileText(file[key]), `"${key}" in config.json`]
-            : [settings[key].fallback, key];
-    try {
-      return settings[key].parse(text) as Settings[K];
-    } catch (error) {
-      throw new FatalError(`${source} is "${text}": ${reason(error)}`, {
-        exitCode: 2,
-        cause: error,
-      });
-    }
-  };
-  const data = readOne("data", {});
+  const data = readDataFolder(given, environment);
   const file = readConfigFile(join(data, "config.json"));
   const values = Object.fromEntries(
-    settingKeys.map((key) => [key, readOne(key, file)]),
+    settingKeys.map((key) => [key, readSetting(key, given, environment, file)]),
   ) as unknown as Settings;
   return resolveConfig({ ...values, data }, file["servers"]);
+}
+
+/** The data folder's path, whatever its config.json holds. @throws {FatalError} exit 2 */
+export const readDataFolder = (given: GivenSettings, environment: Environment = {}): string =>
+  readSetting("data", given, environment, {});
+
+function readSetting<K extends SettingKey>(
+  key: K,
+  given: GivenSettings,
+  environment: Environment,
+  file: Record<string, unknown>,
+): Settings[K] {
+  const variable = environment[envName(key)];
+  const [text, source] =
+    given[key] !== undefined
+      ? [given[key], `--${settings[key].flag}`]
+      : variable !== undefined
+        ? [variable, envName(key)]
+        : file[key] !== undefined
+          ? [fileText(file[key]), `"${key}" in config.json`]
+          : [settings[key].fallback, key];
+  try {
+    return settings[key].parse(text) as Settings[K];
+  } catch (error) {
+    throw new FatalError(`${source} is "${text}": ${reason(error)}`, {
+      exitCode: 2,
+      cause: error,
+    });
+  }
 }
 
 /** Names of POSTERN_ variables that no setting has: probably typing errors. */

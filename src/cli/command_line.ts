@@ -4,6 +4,13 @@ import { type SettingKey, settingKeys, settings } from "../settings.ts";
 import { FatalError, reason } from "../errors.ts";
 import { nearest } from "../values.ts";
 
+/** Flags of single commands. */
+export const commandFlags = {
+  force: { placeholder: "", help: "replace the file when there is one" },
+  "revoke-all": { placeholder: "", help: "end every login and browser session in the same step" },
+} as const;
+export type CommandFlag = keyof typeof commandFlags;
+
 /** The command line without the settings: what remains are the words of the command. */
 export interface CommandLine {
   readonly words: readonly string[];
@@ -11,7 +18,11 @@ export interface CommandLine {
   readonly help: boolean;
   readonly version: boolean;
   readonly json: boolean;
+  /** Flags of single commands that were given, with their values; "true" for switches. */
+  readonly flags: Partial<Record<CommandFlag, string>>;
 }
+
+const commandFlagNames = Object.keys(commandFlags) as CommandFlag[];
 
 /** @throws {FatalError} exit 2, naming the word and the nearest flag */
 export function parseCommandLine(argv: readonly string[]): CommandLine {
@@ -23,6 +34,10 @@ export function parseCommandLine(argv: readonly string[]): CommandLine {
     ["help", { type: "boolean", short: "h" }],
     ["version", { type: "boolean", short: "V" }],
     ["json", { type: "boolean" }],
+    ...commandFlagNames.map((flag) => [
+      flag,
+      { type: commandFlags[flag].placeholder ? "string" : "boolean" },
+    ]),
   ]) as Record<string, { type: "string" | "boolean"; short?: string }>;
   let parsed: { values: Record<string, unknown>; positionals: string[] };
   try {
@@ -35,6 +50,11 @@ export function parseCommandLine(argv: readonly string[]): CommandLine {
     const value = parsed.values[settings[key].flag];
     if (value !== undefined) given[key] = String(value);
   }
+  const flags: Partial<Record<CommandFlag, string>> = {};
+  for (const flag of commandFlagNames) {
+    const value = parsed.values[flag];
+    if (value !== undefined) flags[flag] = String(value);
+  }
   const on = (name: string): boolean => parsed.values[name] === true;
   return {
     words: parsed.positionals,
@@ -42,6 +62,7 @@ export function parseCommandLine(argv: readonly string[]): CommandLine {
     help: on("help"),
     version: on("version"),
     json: on("json"),
+    flags,
   };
 }
 

@@ -4,7 +4,12 @@ import { FatalError, reason } from "../errors.ts";
 import { settingRows } from "../settings.ts";
 import { nearest } from "../values.ts";
 import { version } from "../../package.json";
-import { type CommandLine, parseCommandLine } from "./command_line.ts";
+import {
+  type CommandFlag,
+  type CommandLine,
+  commandFlags,
+  parseCommandLine,
+} from "./command_line.ts";
 import {
   listClients,
   listGrants,
@@ -32,6 +37,8 @@ interface Entry {
   /** Words that select the command; the first match wins. */
   readonly words: readonly string[];
   readonly parameters: string;
+  /** Flags that it takes besides the settings. */
+  readonly flags?: readonly CommandFlag[];
   readonly help: string;
   readonly command: Command;
 }
@@ -45,6 +52,8 @@ const commands: readonly Entry[] = [
   { words: ["grants", "revoke"], parameters: "<id>", help: "end one login", command: withConfig(revokeGrant) },
   { words: ["grants"], parameters: "", help: "list logins: which client, since when, from where", command: withConfig(listGrants) },
   { words: ["revoke-all"], parameters: "", help: "end every login and browser session", command: withConfig(revokeAll) },
+  { words: ["backup"], parameters: "<file>", flags: ["force"], help: "write a .tar.gz of the data folder, or a folder when it ends in /; the server may run", command: backup },
+  { words: ["restore"], parameters: "<file>", flags: ["revoke-all"], help: "put a backup, or any copy of a data folder, in place of the data folder", command: restore },
   { words: ["password"], parameters: "", help: "set the owner's password; ends every login when there was one", command: withConfig(setPassword) },
 ];
 
@@ -73,6 +82,7 @@ export async function run(argv: readonly string[]): Promise<number> {
         },
       );
     }
+    assertFlags(entry, line);
     for (const name of unknownVariables(process.env)) {
       process.stderr.write(`postern: warning: the variable ${name} is not a setting\n`);
     }
@@ -89,6 +99,26 @@ export async function run(argv: readonly string[]): Promise<number> {
 async function dev(line: CommandLine): Promise<number> {
   const { dev: start } = await import("./dev.ts");
   return start(line.given);
+}
+
+async function backup({ given, flags }: CommandLine, [file = ""]: readonly string[]) {
+  const { backup: write } = await import("./backup.ts");
+  return write(given, file, flags.force !== undefined);
+}
+
+async function restore({ given, flags }: CommandLine, [file = ""]: readonly string[]) {
+  const { restore: put } = await import("./restore.ts");
+  return put(given, file, flags["revoke-all"] !== undefined);
+}
+
+function assertFlags({ words, flags = [] }: Entry, line: CommandLine): void {
+  const known: readonly string[] = flags;
+  const odd = Object.keys(line.flags).find((flag) => !known.includes(flag));
+  if (odd === undefined) return;
+  throw new FatalError(`postern ${words.join(" ")} takes no --${odd}`, {
+    exitCode: 2,
+    hint: "see postern --help",
+  });
 }
 
 function unknownCommand(word: string): FatalError {
@@ -120,9 +150,13 @@ export function helpText(): string {
     "usage: postern [command] [settings]",
     "",
     "commands",
-    ...commands.map(({ words, parameters, help }) =>
+    ...commands.flatMap(({ words, parameters, help, flags = [] }) => [
       row(`${words.join(" ")} ${parameters}`.trim(), help),
-    ),
+      ...flags.map((flag) => {
+        const { placeholder, help: meaning } = commandFlags[flag];
+        return row(`  --${flag} ${placeholder}`.trimEnd(), meaning);
+      }),
+    ]),
     "",
     "settings (flag, else variable, else data/config.json, else default)",
     ...settingRows().map(({ flag, variable, fallback, help }) =>

@@ -1,6 +1,7 @@
 // What the terminal shows: the start, and one line an event.
 import type { AuditEvent } from "../audit.ts";
 import type { Config } from "../config.ts";
+import type { Counts } from "../store/copy.ts";
 import { version } from "../../package.json";
 
 export interface Terminal {
@@ -37,4 +38,20 @@ export function eventLine({ at, event, ...fields }: AuditEvent): string | undefi
         `${key}=${typeof value === "string" && /[\s"]/.test(value) ? JSON.stringify(value) : value}`,
     );
   return [at.slice(11, 19), event.replaceAll("_", " "), ...shown].join(" ");
+}
+
+/** Epoch milliseconds as a person reads them: "2026-11-21 10:31:07 UTC". */
+export const timeText = (milliseconds: number): string =>
+  `${new Date(milliseconds).toISOString().slice(0, 19).replace("T", " ")} UTC`;
+
+export const countsText = ({ clients, logins, owner }: Counts): string =>
+  `${clients} clients, ${logins} logins, ${owner ? "an owner" : "no owner"}`;
+
+export const bytesText = (bytes: number): string =>
+  bytes < 10_000 ? `${bytes} B` : `${Math.round(bytes / 1000).toLocaleString("en-US")} kB`;
+
+/** The command line that does something with a folder: "postern revoke-all --data '/srv/my data'". */
+export function nextCommand(words: string, path: string): string {
+  const quoted = /^[\w./-]+$/.test(path) ? path : `'${path.replaceAll("'", `'\\''`)}'`;
+  return `postern ${words} --data ${quoted}`.replace("  ", " ");
 }

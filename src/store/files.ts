@@ -47,18 +47,25 @@ export const STATE = "state.json";
 export const PREVIOUS = "state.json.prev";
 export const LOCK = ".lock";
 export const LOCK_OWNER = ".lock.json";
+/** Says that a restore counts, and of which files the folder is made from now on. */
+export const RESTORE = "restore.json";
+/** At the end of the names of files that wait for that. */
+export const RESTORING = ".restoring";
 
 /** What a name in the data folder stands for. */
 export type NameKind = "file" | "temporary" | "kept" | "lock" | "socket" | "tolerated" | "foreign";
 
 const kinds: readonly [NameKind, RegExp][] = [
-  ["temporary", /^state\.json\.\d+$/],
+  [
+    "temporary",
+    /^(state\.json\.\d+|((state|config|restore)\.json|audit\.jsonl(\.\d+)?)\.restoring)$/,
+  ],
   ["kept", /\.(corrupt|edited|schema)-/],
   ["file", /^(state\.json(\.prev)?|journal\.\d{12,}\.jsonl|audit\.jsonl.*)$/],
-  ["file", /^(config\.json|setup-link|\.lock\.json)$/],
+  ["file", /^((config|restore)\.json|setup-link|\.lock\.json)$/],
   ["lock", /^\.lock$/],
   ["socket", /^admin\.sock$/],
-  ["tolerated", /^(README\.md|\.gitignore|\.gitkeep|\.DS_Store|lost\+found)$/],
+  ["tolerated", /^(README\.md|\.gitignore|\.gitkeep|\.DS_Store|lost\+found|before-\d{8}T[\d.]+Z)$/],
 ];
 
 export const kindOf = (name: string): NameKind =>
@@ -135,16 +142,24 @@ function makeFolder(given: string): string {
 
 /** A new folder is lost with all that is synced in it when the folder above has not been synced. */
 function syncNewFolders(first: string, last: string): void {
-  if (process.platform === "win32") return;
   for (let made = last; made.length >= first.length; made = dirname(made)) {
+    syncFolder(dirname(made));
+  }
+}
+
+/** Makes creations, renames and removals in a folder durable that is not the data folder. */
+export function syncFolder(path: string): void {
+  if (process.platform === "win32") return;
+  try {
+    const descriptor = openSync(path, "r");
     try {
-      const above = openSync(dirname(made), "r");
-      fsyncSync(above);
-      closeSync(above);
-    } catch (error) {
-      // A folder that may be entered but not read cannot be synced by us.
-      if (errorCode(error) !== "EACCES" && !unsyncable.includes(errorCode(error))) throw error;
+      fsyncSync(descriptor);
+    } finally {
+      closeSync(descriptor);
     }
+  } catch (error) {
+    // A folder that may be entered but not read cannot be synced by us.
+    if (errorCode(error) !== "EACCES" && !unsyncable.includes(errorCode(error))) throw error;
   }
 }
 
@@ -155,9 +170,23 @@ export function errorCode(error: unknown): string {
     : "";
 }
 
+/** What a system error means for the whole folder; other errors as they are. */
+export function unusable(path: string, error: unknown): unknown {
+  const code = errorCode(error);
+  if (code === "") return error;
+  return new FatalError(`the data folder ${path} cannot be opened: ${reason(error)}`, {
+    exitCode: code === "EACCES" || code === "EPERM" ? 77 : 78,
+    cause: error,
+  });
+}
+
+/** A moment (epoch ms) as it stands in names: 20261121T103107.123Z */
+export const nameTime = (now: number): string =>
+  new Date(now).toISOString().replaceAll(/[-:]/g, "");
+
 /** A name for a file that is set aside: never one that is taken. `label` is corrupt, edited or schema. */
 export function asideName(folder: DataFolder, name: string, label: string, now: number): string {
-  const time = new Date(now).toISOString().replaceAll(/[-:]/g, "");
+  const time = nameTime(now);
   for (let count = 1; ; count++) {
     const aside = `${name}.${label}-${time}${count === 1 ? "" : `-${count}`}`;
     if (!existsSync(folder.at(aside))) return aside;

@@ -1,7 +1,7 @@
 // The data folder as a store: the steps of a start in their order, the tables on top, and the end. How each step works is
 // in the file that it calls.
 import { lstatSync, readFileSync, readdirSync, renameSync, rmSync } from "node:fs";
-import { FatalError, reason } from "../errors.ts";
+import { FatalError } from "../errors.ts";
 import { seconds } from "../primitives.ts";
 import type { Main } from "./compaction.ts";
 import { folderClock } from "./expiry.ts";
@@ -11,17 +11,18 @@ import {
   type Notice,
   STATE,
   asideName,
-  errorCode,
   kindOf,
   newCounters,
   openDataFolder,
   readStart,
+  unusable,
 } from "./files.ts";
 import { checkFileSystem, fileSystemType } from "./filesystem.ts";
 import { type FolderLock, lockFolder } from "./lock.ts";
 import { checkEntries, checkFolder } from "./permissions.ts";
 import { sweepExpired } from "./records.ts";
 import { type Base, type FolderFiles, type Recovered, recover } from "./recovery.ts";
+import { finishRestore } from "./restore.ts";
 import { type Running, startRunning } from "./running.ts";
 import type { FileIdentity } from "./snapshot.ts";
 import { type Store, durableTable, memoryTable } from "./table.ts";
@@ -85,11 +86,7 @@ export async function openStore(options: StoreOptions): Promise<OpenStore> {
   } catch (error) {
     lock?.release();
     folder.close();
-    if (errorCode(error) === "") throw error;
-    throw new FatalError(`the data folder ${folder.path} cannot be opened: ${reason(error)}`, {
-      exitCode: errorCode(error) === "EACCES" || errorCode(error) === "EPERM" ? 77 : 78,
-      cause: error,
-    });
+    throw unusable(folder.path, error);
   }
 }
 
@@ -101,14 +98,16 @@ async function openLocked(
 ): Promise<OpenStore> {
   const { now, monotonic, notice } = options;
   // 2.
+  if (await finishRestore(folder)) throw otherSettings();
   const names = await listFolder(folder, notice);
-  const isNew = !names.some((name) => kindOf(name) === "kept" || /^(state|journal)\./.test(name));
+  const isNew = isNewFolder(names);
   if (isNew) notice({ kind: "new", message: `${folder.path} is a new data folder` });
   const identity = lstatSync(folder.at(STATE), { throwIfNoEntry: false });
   // 3 to 12.
   const recovered = recover(filesOf(folder, names));
   for (const found of recovered.notices) notice(found);
-  tellMoved(folder, recovered, notice);
+  const moved = movedNotice(folder, recovered);
+  if (moved) notice(moved);
   // 13.
   const { snapshot } = recovered;
   const main = snapshot?.name === STATE ? mainOf(snapshot, identity) : undefined;
@@ -136,15 +135,23 @@ async function listFolder(
   const temporary = names.filter((name) => kindOf(name) === "temporary");
   for (const name of temporary) rmSync(folder.at(name), { force: true });
   if (temporary.length > 0) await folder.sync();
-  const foreign = names.filter((name) => kindOf(name) === "foreign");
-  if (foreign.length > 0) {
-    const message = `${folder.path} holds files that are not Postern's: ${foreign.slice(0, 5).join(", ")}`;
-    notice({ kind: "foreign-names", message });
-  }
+  const foreign = foreignNotice(folder, names);
+  if (foreign) notice(foreign);
   return names.filter((name) => !temporary.includes(name));
 }
 
-const filesOf = (folder: DataFolder, names: readonly string[]): FolderFiles => ({
+/** Whether there is nothing at all of ours among the names. */
+export const isNewFolder = (names: readonly string[]): boolean =>
+  !names.some((name) => kindOf(name) === "kept" || /^(state|journal)\./.test(name));
+
+export function foreignNotice(folder: DataFolder, names: readonly string[]): Notice | undefined {
+  const foreign = names.filter((name) => kindOf(name) === "foreign");
+  if (foreign.length === 0) return undefined;
+  const message = `${folder.path} holds files that are not Postern's: ${foreign.slice(0, 5).join(", ")}`;
+  return { kind: "foreign-names", message };
+}
+
+export const filesOf = (folder: DataFolder, names: readonly string[]): FolderFiles => ({
   names,
   read: (name, limit) =>
     limit === undefined ? readFileSync(folder.at(name)) : readStart(folder.at(name), limit),
@@ -154,23 +161,25 @@ function mainOf({ header, edited }: Base, identity: FileIdentity | undefined): M
   return identity && { rev: header.rev, identity, isGood: true, isSealed: !edited };
 }
 
-function tellMoved(
-  folder: DataFolder,
-  { snapshot }: Recovered,
-  notice: (notice: Notice) => void,
-): void {
-  if (!snapshot) return;
+export function movedNotice(folder: DataFolder, { snapshot }: Recovered): Notice | undefined {
+  if (!snapshot) return undefined;
   const { dev, ino, host } = snapshot.header.folder;
-  if (dev === folder.dev && ino === folder.ino && host === folder.host) return;
+  if (dev === folder.dev && ino === folder.ino && host === folder.host) return undefined;
   const savedAt = new Date(snapshot.header.savedAt).toISOString();
   const message = `${folder.path} was copied or restored since it was saved on ${host} at ${savedAt}`;
-  notice({ kind: "copied", message });
+  return { kind: "copied", message };
 }
 
-const clockDoubt: Notice = {
+export const clockDoubt: Notice = {
   kind: "clock",
   message: "the clock does not fit the times in the data folder: expired records stay for now",
 };
+
+const otherSettings = (): FatalError =>
+  new FatalError("a restore that was interrupted is finished, with other settings in config.json", {
+    exitCode: 75,
+    hint: "start again",
+  });
 
 function tablesOf(
   { memory, update, revoke, compact, close }: Running,

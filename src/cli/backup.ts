@@ -1,0 +1,91 @@
+// postern backup: one archive, or a folder, of all lasting state; the server may run meanwhile. What is written is read
+// back and recovered before it gets its name.
+import { existsSync, lstatSync } from "node:fs";
+import { resolve } from "node:path";
+import { readDataFolder } from "../config.ts";
+import { FatalError } from "../errors.ts";
+import { monotonicClock, seconds, wallClock } from "../primitives.ts";
+import type { GivenSettings } from "../settings.ts";
+import { readArchive } from "../store/archive.ts";
+import {
+  type Files,
+  assertApart,
+  copyFiles,
+  countsOf,
+  createFile,
+  createFolder,
+  fileExists,
+  folderFiles,
+  issuerOf,
+  unwritable,
+} from "../store/copy.ts";
+import { folderClock } from "../store/expiry.ts";
+import type { DataFolder, Notice } from "../store/files.ts";
+import { lookInto, readAtOnce } from "../store/hot_read.ts";
+import { type FolderFiles, type Recovered, recover } from "../store/recovery.ts";
+import { packArchive } from "../store/tar.ts";
+import { bytesText, countsText, timeText } from "./terminal.ts";
+
+interface Backup {
+  readonly recovered: Recovered;
+  readonly files: Files;
+  /** Epoch milliseconds. */
+  readonly savedAt: number;
+}
+
+/** @param target a file, or a folder when it ends in a slash or is one. Resolves to the exit code. */
+export async function backup(
+  given: GivenSettings,
+  target: string,
+  replace: boolean,
+): Promise<number> {
+  const path = resolve(target);
+  const asFolder =
+    /[/\\]$/.test(target) || lstatSync(path, { throwIfNoEntry: false })?.isDirectory();
+  if (!asFolder && !replace && existsSync(path)) throw fileExists(path);
+  const { recovered, files, savedAt } = await lookInto(
+    readDataFolder(given, process.env),
+    (folder) => {
+      assertApart(folder, path);
+      return readAtOnce(folder, (there) => readBackup(folder, there), isSound);
+    },
+  );
+  try {
+    if (asFolder) createFolder(path, files, (copy) => assertSame(files, copy));
+    else {
+      const archive = packArchive(files, seconds(savedAt));
+      createFile(path, archive, replace, (content) => assertSame(files, readArchive(content)));
+    }
+  } catch (error) {
+    throw unwritable(path, error);
+  }
+  for (const { message } of recovered.notices.filter(isWorthTelling)) {
+    process.stderr.write(`postern: warning: ${message}\n`);
+  }
+  const size = [...files.values()].reduce((sum, { length }) => sum + length, 0);
+  const holds = `rev ${recovered.rev}, ${countsText(countsOf(recovered.tables))}`;
+  process.stdout.write(`wrote ${path}: ${timeText(savedAt)}, ${bytesText(size)}, ${holds}\n`);
+  return 0;
+}
+
+function readBackup(folder: DataFolder, there: FolderFiles): Backup {
+  const recovered = recover(there);
+  if (recovered.rev === 0) throw new FatalError(`there is nothing to back up in ${folder.path}`);
+  const { tables, rev, chain, newest } = recovered;
+  const savedAt = folderClock(newest, wallClock, monotonicClock).stamp();
+  const moment = { tables, rev, chain, issuer: issuerOf(recovered), host: folder.host, savedAt };
+  return { recovered, files: copyFiles(moment, there), savedAt };
+}
+
+/** A group that is being written while it is read is no damage. */
+const isWorthTelling = ({ kind }: Notice): boolean => kind !== "torn-tail";
+const isSound = ({ recovered }: Backup): boolean => !recovered.notices.some(isWorthTelling);
+
+/** @throws {FatalError} what can be read is not what was written, or is nothing that can be restored */
+function assertSame(files: Files, copy: Files): void {
+  const isSame = [...files].every(([name, content]) => copy.get(name)?.equals(content));
+  if (!isSame || copy.size !== files.size) {
+    throw new FatalError("the disk does not give back what was written: there is no backup");
+  }
+  recover(folderFiles(copy));
+}

@@ -1,0 +1,162 @@
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { existsSync, mkdirSync, readFileSync, readdirSync, statSync, writeFileSync } from "node:fs";
+import { basename, dirname, join } from "node:path";
+import { gunzipSync } from "node:zlib";
+import { readArchive } from "../../src/store/archive.ts";
+import { type Postern, stopProcesses } from "../process.ts";
+import { temporaryFolder } from "../server.ts";
+import {
+  type ModelClient,
+  backUp,
+  copyOf,
+  generationOf,
+  getIn,
+  logIn,
+  place,
+  refresh,
+  restored,
+  run,
+  savedGeneration,
+  startOn,
+} from "./copies.ts";
+
+afterAll(stopProcesses);
+
+describe("postern backup", () => {
+  let server: Postern;
+  let client: ModelClient;
+  beforeAll(async () => {
+    server = await startOn();
+    client = await logIn(server, "Client");
+  });
+
+  test("beside the running server: one archive, 0600, of private files", async () => {
+    const file = place("backup.tar.gz");
+    const { exitCode, stdout, stderr } = await server.run("backup", file);
+    expect([exitCode, stderr]).toEqual([0, ""]);
+    expect(stdout).toMatch(
+      /^wrote \S+: \d{4}-\S+ \S+ UTC, \d+ B, rev \d+, 1 clients, 1 logins, an owner\n$/,
+    );
+    expect(statSync(file).mode & 0o777).toBe(0o600);
+    expect(readdirSync(dirname(file))).toEqual([basename(file)]);
+    const listed = Bun.spawnSync(["tar", "-tvzf", file]).stdout.toString().trim().split("\n");
+    expect(listed.map((line) => [line.slice(0, 10), line.split(" ").at(-1)])).toEqual([
+      ["-rw-------", "state.json"],
+      ["-rw-------", "audit.jsonl"],
+    ]);
+    expect(gunzipSync(readFileSync(file)).toString("latin1")).not.toContain(
+      client.tokens.refresh_token,
+    );
+  });
+
+  test("the restored folder has the owner, its clients and the audit trail; it is said to be a copy", async () => {
+    const copy = await restored(await backUp(server.folder));
+    expect(copy.stderr()).toContain("was copied or restored since it was saved on");
+    expect((await copy.browser.signIn()).status).toBe(303);
+    expect(readFileSync(join(copy.folder, "audit.jsonl"), "utf8")).toContain("client_registered");
+    expect(statSync(copy.folder).mode & 0o777).toBe(0o700);
+    expect(await getIn(copy, { ...client })).toEqual([200, 200]);
+    await copy.kill();
+  });
+
+  test("never replaces a file unless --force says so", async () => {
+    const file = place("backup.tar.gz");
+    writeFileSync(file, "mine");
+    const refused = await server.run("backup", file);
+    expect(refused).toEqual({
+      exitCode: 1,
+      stdout: "",
+      stderr: `postern: error: ${file} exists\nhint: choose another name, or replace it with --force\n`,
+    });
+    expect(readFileSync(file, "utf8")).toBe("mine");
+    expect((await server.run("backup", file, "--force")).exitCode).toBe(0);
+    expect(readArchive(readFileSync(file)).has("state.json")).toBe(true);
+    expect(readdirSync(dirname(file))).toEqual([basename(file)]);
+  });
+
+  test("a path that ends in a slash, or an empty folder, becomes a folder that a start takes as it is", async () => {
+    const empty = place("empty");
+    mkdirSync(empty, { mode: 0o755 });
+    for (const target of [`${place("folder")}/`, empty]) {
+      expect((await server.run("backup", target)).exitCode).toBe(0);
+      expect(statSync(target).mode & 0o777).toBe(0o700);
+      const files = readdirSync(target);
+      expect(files.toSorted()).toEqual(["audit.jsonl", "state.json"]);
+      for (const name of files) expect(statSync(join(target, name)).mode & 0o777).toBe(0o600);
+      const copy = await startOn(target);
+      expect(await getIn(copy, { ...client })).toEqual([200, 200]);
+      await copy.kill();
+    }
+  });
+
+  test.each<[string, (folder: string) => string, RegExp, number]>([
+    ["a folder with something in it", () => join(place("a"), ".."), /is not an empty folder/, 1],
+    ["the data folder itself", (folder) => folder, /is in the data folder itself/, 2],
+    ["a file in the data folder", (folder) => join(folder, "b.tar.gz"), /is in the data folder/, 2],
+    [
+      "a folder that is not there",
+      () => join(place("a"), "b.tar.gz"),
+      /^postern: error: cannot write/,
+      1,
+    ],
+  ])("%s is refused, and nothing is written", async (_, target, message, code) => {
+    const path = target(server.folder);
+    if (!existsSync(path)) mkdirSync(dirname(dirname(path)), { recursive: true });
+    else if (path !== server.folder) writeFileSync(join(path, "something"), "");
+    const names = readdirSync(server.folder).toSorted();
+    const { exitCode, stderr, stdout } = await server.run("backup", path);
+    expect([exitCode, stdout]).toEqual([code, ""]);
+    expect(stderr).toMatch(message);
+    expect(readdirSync(server.folder).toSorted()).toEqual(names);
+  });
+
+  test("without a folder, or without anything in it, there is nothing to back up, and none is made", async () => {
+    const file = place("backup.tar.gz");
+    const none = place("none");
+    expect((await run(["backup", file, "--data", none])).stderr).toStartWith(
+      `postern: error: there is no data folder ${none}\n`,
+    );
+    expect((await run(["backup", file, "--data", temporaryFolder()])).exitCode).toBe(1);
+    expect([existsSync(none), existsSync(file)]).toEqual([false, false]);
+  });
+
+  test("a damaged folder makes no backup, and the command that saves what can be saved is named", async () => {
+    const damaged = copyOf(server.folder);
+    const [journal = ""] = readdirSync(damaged).filter((name) => name.startsWith("journal."));
+    const path = join(damaged, journal);
+    const text = readFileSync(path, "utf8");
+    writeFileSync(path, text.replace(`"redirect_uris"`, `"redirect_urls"`));
+    const file = place("backup.tar.gz");
+    const { exitCode, stderr } = await run(["backup", file, "--data", damaged]);
+    expect([exitCode, existsSync(file)]).toEqual([78, false]);
+    expect(stderr).toContain("postern check --salvage <new folder>");
+  });
+});
+
+test("hot backups under load: each knows every login, and no client has to log in again", async () => {
+  const server = await startOn();
+  const clients = await Promise.all(["A", "B", "C", "D"].map((name) => logIn(server, name)));
+  let isOver = false;
+  const load = clients.map(async (client) => {
+    while (!isOver) expect(await refresh(server, client)).toBe(200);
+  });
+  const files: string[] = [];
+  const generations: number[][] = [];
+  for (let count = 0; count < 6; count++) {
+    generations.push(clients.map(generationOf));
+    files.push(await backUp(server.folder));
+  }
+  isOver = true;
+  await Promise.all(load);
+  await server.kill();
+  for (const [index, file] of files.entries()) {
+    const copy = await restored(file);
+    for (const [which, client] of clients.entries()) {
+      const saved = await savedGeneration(copy, client);
+      // Whatever was answered before the backup began is in it.
+      expect(saved).toBeGreaterThanOrEqual(generations[index]?.[which] ?? 0);
+      expect(await getIn(copy, { ...client })).toEqual([200, 200]);
+    }
+    await copy.kill();
+  }
+}, 30_000);

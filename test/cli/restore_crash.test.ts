@@ -1,0 +1,112 @@
+// kill -9 before every system call with which a restore changes something.
+import { afterAll, expect } from "bun:test";
+import { cpSync, existsSync, readFileSync, readdirSync } from "node:fs";
+import { basename, dirname, join } from "node:path";
+import { folderFiles } from "../../src/store/copy.ts";
+import { recover } from "../../src/store/recovery.ts";
+import { needs } from "../needs.ts";
+import { stopProcesses } from "../process.ts";
+import { backUp, copyOf, endLogin, logIn, place, rotate, run, startOn } from "./copies.ts";
+
+afterAll(stopProcesses);
+
+const CHANGING =
+  "rename,renameat,renameat2,unlink,unlinkat,mkdir,mkdirat,rmdir,link,pwrite64,write";
+
+/** The nth call of a name by the first thread: where strace kills. */
+interface Point {
+  readonly name: string;
+  readonly when: number;
+  readonly line: string;
+}
+
+/** The calls of the thread that restores, on paths in `place` or on what it has open there. */
+function pointsOf(log: string, parent: string): Point[] {
+  const lines = log.split("\n");
+  const main = /^(\d+)/.exec(lines.find((line) => line.includes(`mkdir("${parent}`)) ?? "")?.[1];
+  const seen = new Map<string, number>();
+  return lines
+    .filter((line) => line.startsWith(`${main} `))
+    .flatMap((line): Point[] => {
+      const name = /^\d+ +(\w+)\(/.exec(line)?.[1];
+      if (name === undefined) return [];
+      const when = (seen.get(name) ?? 0) + 1;
+      seen.set(name, when);
+      return line.includes(parent) ? [{ name, when, line }] : [];
+    });
+}
+
+const traced = (words: readonly string[], log: string, options: readonly string[] = []) =>
+  run(words, ["strace", "-f", "-y", "-qq", "-o", log, "-e", `trace=${CHANGING}`, ...options]);
+
+/** What a folder holds: generation by client, as an owner sees it. */
+async function holds(data: string): Promise<Record<string, number>> {
+  const { exitCode, stdout, stderr } = await run(["grants", "--json", "--data", data]);
+  if (exitCode !== 0) throw new Error(stderr);
+  const rows = JSON.parse(stdout) as { client_name: string; generation: number }[];
+  return Object.fromEntries(rows.map((row) => [row.client_name, row.generation]));
+}
+
+const OLD = { Kept: 4 };
+const NEW = { Kept: 1, Ended: 1 };
+
+/** What was set aside, as far as it says that it is whole. */
+function asideHolds(data: string): (number | undefined)[] {
+  return readdirSync(dirname(data))
+    .filter((name) => name.startsWith(`${basename(data)}.before-`) && !name.endsWith(".part"))
+    .map((name) => {
+      const path = join(dirname(data), name);
+      const files = readdirSync(path).map(
+        (each) => [each, readFileSync(join(path, each))] as const,
+      );
+      const grants = recover(folderFiles(new Map(files))).tables.refresh_tokens.values();
+      return [...grants].find(({ client_name: client }) => client === "Kept")?.generation;
+    });
+}
+
+needs("strace", "linux")(
+  "killed at any step, it leaves the old folder or the new one, and may be run again",
+  async () => {
+    const server = await startOn();
+    const kept = await logIn(server, "Kept");
+    const ended = await logIn(server, "Ended");
+    const file = await backUp(server.folder);
+    await rotate(server, kept, 3);
+    await endLogin(server, ended);
+    await server.kill("SIGKILL");
+    const log = place("log");
+    const whole = copyOf(server.folder);
+    expect((await traced(["restore", file, "--data", whole], log)).exitCode).toBe(0);
+    const points = pointsOf(readFileSync(log, "utf8"), dirname(whole));
+    expect(points.length).toBeGreaterThan(20);
+    const outcomes: string[] = [];
+    const killAt = async ({ name, when, line }: Point): Promise<void> => {
+      const data = join(dirname(place("data")), "data");
+      cpSync(server.folder, data, { recursive: true, filter: (path) => !path.endsWith(".sock") });
+      const inject = ["-e", `inject=${name}:signal=KILL:when=${when}`];
+      await traced(["restore", file, "--data", data], `${data}.log`, inject);
+      const isCopied = asideHolds(data);
+      const isUnfinished = existsSync(join(data, "restore.json"));
+      if (isUnfinished) {
+        const { exitCode, stdout } = await run(["check", "--data", data]);
+        expect([line, exitCode]).toEqual([line, 0]);
+        expect(stdout).toContain("2 logins");
+      }
+      const is = await holds(data);
+      const isNew = Bun.deepEquals(is, NEW);
+      outcomes.push(isUnfinished ? "finished later" : isNew ? "new" : "old");
+      expect([line, is]).toEqual([line, isNew ? NEW : OLD]);
+      expect(readdirSync(data).filter((each) => each.includes("restor"))).toEqual([]);
+      // What the new one replaced is never only on its way to safety.
+      if (isNew) expect(isCopied).toEqual([4]);
+      else expect((await run(["restore", file, "--data", data])).exitCode).toBe(0);
+    };
+    const waiting = [...points];
+    const work = async (): Promise<void> => {
+      for (let point = waiting.pop(); point; point = waiting.pop()) await killAt(point);
+    };
+    await Promise.all([work(), work(), work()]);
+    expect(new Set(outcomes)).toEqual(new Set(["old", "finished later", "new"]));
+  },
+  60_000,
+);
