@@ -13,18 +13,22 @@ import {
 import type { Program } from "./program.ts";
 import type { Report } from "./report.ts";
 
-/** Resolves once `stopped` has and nobody waits for an answer any more. */
+/**
+ * Resolves once `stopped` has and nobody waits for an answer any more.
+ * @param revoking probability that a client gives its login up, at each step
+ */
 export async function work(
   program: Program,
   world: World,
   report: Report,
   stopped: Promise<unknown>,
+  revoking = 0.05,
 ): Promise<void> {
   let isOver = false;
   const over = stopped.then(() => void (isOver = true));
   const working = world.clients.map(async (client) => {
     while (!isOver && client.ended === "no") {
-      const status = await act(program, world, client, report);
+      const status = await act(program, world, client, report, revoking);
       if (status === 0) return;
       if (status !== 200 && status !== 201) report.find("wrong", `under load: ${status}`);
     }
@@ -37,11 +41,12 @@ function act(
   world: World,
   client: ModelClient,
   { random }: Report,
+  revoking: number,
 ): Promise<Status> {
+  if (random.chance(revoking)) return revoke(program, client);
   const kind = random.next();
-  if (kind < 0.7) return refresh(program, client, random.chance(0.2));
-  if (kind < 0.9) return callTool(program, client);
-  return kind < 0.95 ? register(program, world) : revoke(program, client);
+  if (kind < 0.75) return refresh(program, client, random.chance(0.2));
+  return kind < 0.95 ? callTool(program, client) : register(program, world);
 }
 
 /** Forgets who has ended, and lets others in for them. */

@@ -7,4 +7,5 @@ export const sizes = {
   "random kills under load": { sample: 50, nightly: 1_000, long: 10_000 },
   "power cuts on a model disk": { sample: 1_500, nightly: 40_000, long: 1_000_000 },
   "power cuts": { sample: 6, nightly: 30, long: 300 },
+  "hot copies": { sample: 8, nightly: 100, long: 1_000 },
 } satisfies Record<string, Sizes>;

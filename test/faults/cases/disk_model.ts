@@ -1,15 +1,6 @@
 // Power cuts without a disk: the real store is recorded once, and every folder that a power cut at any of its system calls may
 // leave is opened by the real recovery. Everything answered is there, and the folder goes on.
-import {
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  readFileSync,
-  readdirSync,
-  rmSync,
-  writeFileSync,
-} from "node:fs";
-import { tmpdir } from "node:os";
+import { readFileSync, readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { kindOf } from "../../../src/store/files.ts";
 import { openStore } from "../../../src/store/folder.ts";
@@ -18,6 +9,7 @@ import { recover } from "../../../src/store/recovery.ts";
 import { START, small } from "../../store/folders.ts";
 import { type Content, crashStates, recordingCommand, replay } from "../disk_model.ts";
 import type { FaultCase, Report } from "../report.ts";
+import { emptied, withScratch } from "../scratch.ts";
 import { sizes } from "../sizes.ts";
 
 const HOUR = 3_600_000;
@@ -28,23 +20,20 @@ export const cases: readonly FaultCase[] = [
     sizes: sizes["power cuts on a model disk"],
     needs: ["strace"],
     async run(size, report) {
-      const parent = mkdtempSync(join(existsSync("/dev/shm") ? "/dev/shm" : tmpdir(), "postern-"));
-      try {
+      await withScratch(async (path) => {
         let before: Content = new Map();
         for (let round = 0; report.tries < size; round++) {
-          const states = await recordedStates(parent, before, report);
+          const states = await recordedStates(path, before, report);
           const step = round === 0 ? Math.max(1, Math.floor((2 * states.length) / size)) : 1;
           for (const [index, state] of states.entries()) {
             if (index % step !== 0 || report.tries >= size) continue;
             report.tried(`recording ${round + 1}, state ${index + 1} of ${states.length}`);
-            await judgeState(parent, state, report);
+            await judgeState(path, state, report);
           }
           // The next recording begins where a power cut left this one.
           before = round % 4 === 3 ? new Map() : report.random.pick(states).content;
         }
-      } finally {
-        rmSync(parent, { recursive: true });
-      }
+      });
     },
   },
 ];
@@ -116,8 +105,7 @@ const readerOf =
     (content.get(name) ?? Buffer.alloc(0)).subarray(0, limit);
 
 function write(path: string, content: Content): string {
-  rmSync(path, { recursive: true, force: true });
-  mkdirSync(path, { mode: 0o700 });
+  emptied(path);
   for (const [name, bytes] of content) writeFileSync(join(path, name), bytes, { mode: 0o600 });
   return path;
 }

@@ -1,0 +1,84 @@
+// Copies made under load, snapshots written in between: each starts, and lets every client in that was in when it began.
+import { join } from "node:path";
+import {
+  clientsNow,
+  clientsOfCopy,
+  copiers,
+  growJournal,
+  judgeCopy,
+  snapshotOf,
+} from "../copies.ts";
+import { fillUp, work } from "../load.ts";
+import { type World, createWorld, logIn, revoke } from "../model.ts";
+import { type Program, start } from "../program.ts";
+import type { FaultCase, Report } from "../report.ts";
+import { emptied, withScratch } from "../scratch.ts";
+import { sizes } from "../sizes.ts";
+
+const CLIENTS = 5;
+/** Copies of one folder: each snapshot leaves a journal of 4 MiB behind for an hour. */
+const OF_ONE_FOLDER = 5;
+/** Registrations that fill a journal. */
+const FILLING = 110;
+
+export const cases: readonly FaultCase[] = [
+  {
+    name: "hot copies under load",
+    sizes: sizes["hot copies"],
+    needs: [],
+    async run(size, report) {
+      let snapshots = 0;
+      for (let done = 0; done < size; done += OF_ONE_FOLDER) {
+        const count = Math.min(OF_ONE_FOLDER, size - done);
+        snapshots += await withScratch((path) => copyOften(path, count, report));
+      }
+      if (snapshots < size / 4)
+        report.find("wrong", `${snapshots} snapshots beside ${size} copies`);
+    },
+  },
+];
+
+/** How many of the copies had a snapshot written beside them. */
+async function copyOften(path: string, count: number, report: Report): Promise<number> {
+  const program = await start({ folder: emptied(join(path, "data")) });
+  const world = await createWorld(program, CLIENTS);
+  let snapshots = 0;
+  for (let done = 0; done < count; done++) {
+    const before = snapshotOf(program.folder);
+    await copyUnderLoad(program, world, join(path, "copy"), report);
+    if (snapshotOf(program.folder) !== before) snapshots++;
+    await fillUp(program, world, CLIENTS);
+  }
+  await program.kill();
+  return snapshots;
+}
+
+async function copyUnderLoad(
+  program: Program,
+  world: World,
+  path: string,
+  report: Report,
+): Promise<void> {
+  const { random } = report;
+  const names = Object.keys(copiers) as (keyof typeof copiers)[];
+  const name = names[report.tries % names.length] ?? "cp -a";
+  report.tried(name);
+  const to = emptied(path);
+  const early = random.below(FILLING);
+  for (let grown = 0; grown < early; grown++) await growJournal(program);
+  // In no snapshot yet: the copy has both from the journals.
+  await logIn(program, world);
+  const [first] = world.clients;
+  if (first) await revoke(program, first);
+  const before = clientsNow(world);
+  let isCopied = false;
+  const copied = copiers[name](program.folder, to, random).then(() => void (isCopied = true));
+  const growing = (async () => {
+    for (let grown = early; !isCopied || grown < FILLING; grown++) await growJournal(program);
+  })();
+  await work(program, world, report, Promise.all([copied, growing]), 0.01);
+  const clients = clientsOfCopy(world, before);
+  const started = await start({ folder: to });
+  await judgeCopy(started, clients, report);
+  await started.kill();
+}
