@@ -4,7 +4,7 @@ import { expect, test } from "bun:test";
 import { type Kind, type Step, take } from "./token_steps.ts";
 import { World, canFillDisk } from "./token_world.ts";
 
-const RUNS = Number(process.env["TEST_RUNS"] ?? 300);
+const RUNS = Number(process.env["TEST_RUNS"] ?? 200);
 const FIRST_SEED = Number(process.env["TEST_SEED"] ?? 1);
 const STEPS = 60;
 const SHRINKING = 30_000;
@@ -29,6 +29,7 @@ const peace: Weights = {
   burst: 1,
   use: 12,
   wrong: 3,
+  probe: 20,
   revokeAccess: 3,
   clock: 22,
   restart: 4,
@@ -39,9 +40,9 @@ const peace: Weights = {
 };
 const war: Weights = {
   ...peace,
-  theft: 14,
+  theft: 8,
   stolenUse: 4,
-  crowd: 10,
+  crowd: 8,
   revoke: 2,
   codeAgain: 2,
   ownerRevokes: 1,

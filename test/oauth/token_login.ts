@@ -48,7 +48,7 @@ export interface Login {
   readonly name: string;
   readonly id: string;
   readonly clientId: string;
-  readonly code: { readonly text: string; readonly process: number; readonly until: number };
+  readonly code: { readonly text: string; readonly process: string; readonly until: number };
   readonly endsAt: number;
   /** What it may be now, and what a crash may bring back. */
   memory: readonly Family[];

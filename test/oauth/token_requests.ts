@@ -165,20 +165,22 @@ export function refreshRevocation(world: World, login: Login, generation: number
 
 /** The correct redemption of a code that was redeemed before. */
 export function codeAgain(world: World, login: Login): Request {
-  const isRemembered = world.remembersCode(login);
-  if (isRemembered) login.facts.ending = true;
+  const remembered = world.remembersCode(login);
+  const answer = "400 invalid_grant";
+  if (remembered !== "no") login.facts.ending = true;
   return {
     login,
     text: `${login.name}: its code comes again`,
     send: async () => read(await redeemCode(world.server, login.clientId, login.code.text), login),
-    outcomes: (family) =>
-      withTrouble(
-        world,
-        login,
-        { answer: "400 invalid_grant", next: family, ends: isRemembered },
-        isRemembered ? [{ answer: UNAVAILABLE, next: DEAD }] : [],
-      ),
-    heard: (answer) => isRemembered && ends(login, answer, "400 invalid_grant"),
+    outcomes: (family) => {
+      const forgotten = withTrouble(world, login, { answer, next: family }, []);
+      const replayed = withTrouble(world, login, { answer, next: family, ends: true }, [
+        { answer: UNAVAILABLE, next: DEAD },
+      ]);
+      if (remembered === "perhaps") return [...forgotten, ...replayed];
+      return remembered === "yes" ? replayed : forgotten;
+    },
+    heard: (heard) => remembered === "yes" && ends(login, heard, answer),
   };
 }
 

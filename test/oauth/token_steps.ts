@@ -134,6 +134,33 @@ async function underWay(world: World, login: Login, dice: Dice): Promise<Request
   return requests;
 }
 
+/** Somebody comes with an old token at an interesting moment; what happens then has no part in the rest. */
+async function probe(world: World, { name }: Login, dice: Dice): Promise<void> {
+  if (world.diskIsFull || world.isUnsettled) return;
+  await world.apart(async (copy) => {
+    const login = copy.logins.find((other) => other.name === name);
+    const [family] = login?.memory ?? [];
+    if (!login || !family) return;
+    login.tainted = true;
+    const newest = [...login.accessTokens.keys()].filter(
+      (access) => Number.parseInt(access) === family.generation,
+    );
+    if (dice.happens(0.7))
+      await copy.run([useRequest(copy, login, "somebody", dice.pick(newest) ?? "")]);
+    const points = turningPoints(family);
+    if (dice.happens(0.8)) passTime(copy, dice, [...points, ...points.slice(0, 2)]);
+    const behind = dice.pick([-1, 0, 1, 1, 1, 1, 1, 2, 3]) ?? 1;
+    const generation = family.generation - behind;
+    const sent = { who: "a thief", honest: false, generation, address: address(dice) };
+    await copy.run([
+      login.refreshTokens.has(generation)
+        ? refreshRequest(copy, login, sent)
+        : await anything(copy, login, dice),
+    ]);
+    await copy.run([await anything(copy, login, dice)]);
+  });
+}
+
 async function endMany(world: World, login: Login, dice: Dice): Promise<void> {
   const kind = dice.below(3);
   const path = kind === 0 ? `/clients/${login.clientId}` : "/revoke-all";
@@ -148,19 +175,31 @@ async function endMany(world: World, login: Login, dice: Dice): Promise<void> {
   await world.run(ended.map((each) => useRequest(world, each, "somebody", heldAccess(each))));
 }
 
-const SPANS = [1, 20, 45, 600, 3000, 7200, 86_400, 9 * 86_400, 40 * 86_400];
+const SPANS = [
+  -3600,
+  -20,
+  1,
+  1,
+  20,
+  20,
+  45,
+  45,
+  600,
+  600,
+  3000,
+  7200,
+  86_400,
+  9 * 86_400,
+  40 * 86_400,
+];
 
-function passTime(world: World, login: Login, dice: Dice): void {
-  const span = dice.pick(SPANS) ?? 1;
-  const around = -1 + dice.below(3);
-  const points = login.memory
-    .flatMap((family) => turningPoints(family).map((point) => point + around - world.now))
+/** @param points moments to stop at, or a second beside one; any span when they are over */
+function passTime(world: World, dice: Dice, points: readonly number[] = []): void {
+  const spans = points
+    .map((point) => point - 1 + dice.below(3) - world.now)
     .filter((seconds) => seconds > 0);
-  const isBack = dice.happens(0.05);
-  const forward = (dice.happens(0.5) ? dice.pick(points) : undefined) ?? span;
-  const seconds = isBack ? -Math.min(span, 3600) : forward;
-  world.clock.advance(seconds);
-  world.note(`${seconds} seconds pass`);
+  const seconds = dice.pick(spans) ?? dice.pick(SPANS) ?? 1;
+  world.passTime(seconds);
 }
 
 type Act = (world: World, login: Login, dice: Dice) => Promise<void> | void;
@@ -205,7 +244,9 @@ const acts = {
       requests.push(await anything(world, login, dice));
     await world.run(requests);
   },
-  clock: passTime,
+  probe,
+  clock: (world, login, dice) =>
+    passTime(world, dice, dice.happens(0.5) ? login.memory.flatMap(turningPoints) : []),
   restart: async (world) => {
     if (!world.diskIsFull) await world.restart();
   },

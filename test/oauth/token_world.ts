@@ -7,6 +7,7 @@ import { ADMIN_PATH, admin, changePassword } from "../../src/admin.ts";
 import { OAuthError } from "../../src/errors.ts";
 import {
   Browser,
+  type Clock,
   PASSWORD,
   type TestServer,
   type Tokens,
@@ -39,20 +40,22 @@ function limitFiles(bytes: number | "unlimited"): void {
 }
 
 export class World {
-  readonly clock = testClock();
-  readonly logins: Login[] = [];
+  readonly clock: Clock;
+  readonly logins: Login[];
   readonly backups: Backup[] = [];
-  readonly trace: string[] = [];
+  readonly trace: string[];
   /** How often each row of the table was answered how. */
   readonly tally: Map<string, number>;
   #server: TestServer | undefined;
   #browser: Browser | undefined;
-  #process = 0;
+  #process = "";
+  /** The latest that the clock ever showed. */
+  #latest = 0;
   diskIsFull = false;
   /** What is written in the background may be lost. */
   isCrashing = false;
   /** Clients that the folder may have forgotten. */
-  readonly lostClients = new Set<string>();
+  readonly lostClients: Set<string>;
   /** Since the disk was full nothing was written for certain. */
   isUnsettled = false;
   /** A revocation holds in memory and waits for the disk. */
@@ -60,8 +63,14 @@ export class World {
   /** Nothing but the request at hand could be refused by the disk. */
   isAlone = true;
 
-  constructor(tally = new Map<string, number>()) {
+  /** @param from the world that this one begins as, with a clock and with logins of its own */
+  constructor(tally = new Map<string, number>(), from?: World) {
     this.tally = tally;
+    this.clock = testClock(from?.clock.at);
+    this.logins = (from?.logins ?? []).map((login) => structuredClone(login));
+    this.lostClients = new Set(from?.lostClients);
+    this.trace = from?.trace ?? [];
+    this.#latest = from?.now ?? 0;
   }
 
   get server(): TestServer {
@@ -89,7 +98,7 @@ export class World {
   async open(folder = memoryFolder()): Promise<void> {
     this.#server = await startServer({ folder, clock: this.clock, settings: { scopes: SCOPES } });
     this.#browser = undefined;
-    this.#process++;
+    this.#process = crypto.randomUUID();
     this.#owes = false;
     const kept = new Set(
       this.logins.flatMap(({ clientId, disk, endsAt }) =>
@@ -128,9 +137,16 @@ export class World {
     this.#written();
   }
 
-  /** Whether the code of a login is still remembered by the process. */
-  remembersCode({ code }: Login): boolean {
-    return code.process === this.#process && this.now < code.until;
+  /** Whether the process remembers the code of a login; after the clock went back that is not known from outside. */
+  remembersCode({ code }: Login): "yes" | "perhaps" | "no" {
+    if (code.process !== this.#process || this.now >= code.until) return "no";
+    return this.#latest < code.until ? "yes" : "perhaps";
+  }
+
+  passTime(seconds: number): void {
+    this.clock.advance(seconds);
+    this.#latest = Math.max(this.#latest, this.now);
+    this.note(`${seconds} seconds pass`);
   }
 
   /** Sends requests at once and holds their answers against the table. */
@@ -253,6 +269,20 @@ export class World {
     cpSync(this.server.folder, folder, { recursive: true });
     if (isFull) limitFiles(0);
     return folder;
+  }
+
+  /** Opens a copy of the folder beside this one, and forgets what happened to it. */
+  async apart(happens: (copy: World) => Promise<void>): Promise<void> {
+    const copy = new World(this.tally, this);
+    const known = this.trace.length;
+    this.note("in a copy of the folder, apart:");
+    await copy.open(this.#copy());
+    try {
+      await happens(copy);
+      this.trace.length = known;
+    } finally {
+      await copy.close();
+    }
   }
 
   backUp(): void {
