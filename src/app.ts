@@ -76,7 +76,7 @@ export interface App {
 
 export function createApp(deps: Deps): App {
   const { config } = deps;
-  const h3 = new H3({ silent: true });
+  const h3 = new H3({ silent: true, onError: (error) => errorResponse(asOAuthError(error)) });
   // Unique over restarts, and cheaper than random bytes for every request.
   const start = randomToken(6);
   let count = 0;
@@ -145,7 +145,14 @@ async function answer(
   try {
     response = await route(event, rows, row, call, deps);
   } catch (error) {
-    response = renderError(error, shown?.errors ?? "json", call, deps);
+    // A client that goes away inside its own body is no failure of ours, and nobody reads the answer.
+    const isGone = req.signal.aborted && error instanceof Error && error.name === "AbortError";
+    response = renderError(
+      isGone ? HTTPError.status(400) : error,
+      shown?.errors ?? "json",
+      call,
+      deps,
+    );
   }
   if (shown?.cors ?? true) addCors(response.headers);
   response.headers.set("x-content-type-options", "nosniff");
@@ -245,6 +252,9 @@ export function listen(app: App, hostname: string, port: number): Listener {
     silent: true,
     // srvx's own shutdown takes seconds and does not end the process (cli/serve.ts does that).
     gracefulShutdown: false,
+    // A Host that no URL can have fails before any route; Bun's page for that shows paths, source and stack.
+    error: () => errorResponse(asOAuthError(HTTPError.status(400))),
+    bun: { development: false },
   });
   return { close: async (force) => server.close(force) };
 }
