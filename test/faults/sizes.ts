@@ -8,4 +8,5 @@ export const sizes = {
   "power cuts on a model disk": { sample: 1_500, nightly: 40_000, long: 1_000_000 },
   "power cuts": { sample: 6, nightly: 30, long: 300 },
   "hot copies": { sample: 8, nightly: 100, long: 1_000 },
+  "old copies": { sample: 2, nightly: 30, long: 300 },
 } satisfies Record<string, Sizes>;

@@ -1,0 +1,210 @@
+// Copies that are older than the clients: restored into an empty folder, laid over the running server, laid over a newer folder.
+// Nobody who is in the copy logs in again, and two generations are never mixed without a word.
+import { cpSync } from "node:fs";
+import { join } from "node:path";
+import { copiers, growJournal, judgeCopy } from "../copies.ts";
+import {
+  type World,
+  callTool,
+  createWorld,
+  judge,
+  logIn,
+  processEnded,
+  refresh,
+  revoke,
+} from "../model.ts";
+import { FailedStart, type Program, start, startAgain } from "../program.ts";
+import type { FaultCase, Report } from "../report.ts";
+import { emptied, withScratch } from "../scratch.ts";
+import { sizes } from "../sizes.ts";
+
+export const cases: readonly FaultCase[] = [
+  {
+    name: "old copies restored",
+    sizes: sizes["old copies"],
+    needs: [],
+    run: (size, report) => often(size, (path) => restore(path, report)),
+  },
+  {
+    name: "old copies laid over a newer folder",
+    sizes: sizes["old copies"],
+    needs: [],
+    run: (size, report) => often(size, (path) => layOver(path, false, report)),
+  },
+  {
+    name: "old copies laid over a running server",
+    sizes: sizes["old copies"],
+    needs: [],
+    run: (size, report) => often(size, (path) => layOver(path, true, report)),
+  },
+];
+
+async function often(size: number, once: (path: string) => Promise<void>): Promise<void> {
+  for (let round = 0; round < size; round++) await withScratch(once);
+}
+
+/** Rotations since the copy was made. */
+const AGES = [1, 10, 1000];
+
+async function restore(path: string, report: Report): Promise<void> {
+  const { random } = report;
+  const rotations = AGES[report.tries % AGES.length] ?? 1;
+  const isHot = random.chance(0.5);
+  report.tried(`${rotations} rotations after a ${isHot ? "hot" : "cold"} copy`);
+  let program = await start({ folder: emptied(join(path, "data")) });
+  // The long way costs a second for each client.
+  const world = await createWorld(program, rotations > 100 ? 1 : 3);
+  for (const client of world.clients) await refresh(program, client);
+  if (!isHot) await program.kill(random.pick(["SIGTERM", "SIGKILL"]));
+  const copy = copyOf(program.folder, join(path, "copy"));
+  if (!isHot) program = await startAgain(program);
+  await rotate(program, world, rotations, report);
+  await program.kill();
+  const restored = await start({ folder: copy });
+  const clients = world.clients.map((client) => ({ ...client, superseded: [] }));
+  await judgeCopy(restored, clients, report);
+  await restored.kill();
+}
+
+/** @param count how often every client gets new tokens; some answers on the way are lost */
+async function rotate(
+  program: Program,
+  world: World,
+  count: number,
+  { random, find }: Report,
+): Promise<void> {
+  for (const client of world.clients) {
+    for (let done = 0; done < count; done++) {
+      const status = await refresh(program, client, done < count - 1 && random.chance(0.1));
+      if (status !== 200) find("wrong", `rotation ${done} is answered ${status}`);
+      if (random.chance(0.1)) await callTool(program, client);
+    }
+  }
+}
+
+function copyOf(from: string, to: string): string {
+  const filter = (name: string): boolean => !name.endsWith(".sock");
+  cpSync(from, emptied(to), { recursive: true, preserveTimestamps: true, filter });
+  return to;
+}
+
+/** Fills a journal, so that a snapshot is written. */
+async function makeSnapshot(program: Program): Promise<void> {
+  for (let count = 0; count < 120; count++) await growJournal(program);
+}
+
+type Generations = Readonly<Record<string, number>>;
+
+async function generationsOf(program: Program): Promise<Generations> {
+  const grants = (await (await program.admin("GET", "/grants")).json()) as {
+    id: string;
+    generation: number;
+  }[];
+  return Object.fromEntries(grants.map(({ id, generation }) => [id, generation]));
+}
+
+/** What clients that got every answer know of the server's generations. */
+function generationsIn({ clients }: World): Generations {
+  const live = clients.filter(({ ended }) => ended === "no");
+  return Object.fromEntries(
+    live.map(({ tokens: { refresh_token: token } }) => [
+      familyOf(token),
+      Number(token.split(".")[1]),
+    ]),
+  );
+}
+
+const familyOf = (token: string): string => token.slice("prt_".length).split(".")[0] ?? "";
+
+const isSame = (a: Generations, b: Generations): boolean =>
+  JSON.stringify(Object.entries(a).toSorted()) === JSON.stringify(Object.entries(b).toSorted());
+
+/** Months of a folder: some rotations, snapshots, restarts, kills. */
+async function age(program: Program, world: World, report: Report): Promise<Program> {
+  const { random } = report;
+  let running = program;
+  for (let steps = 1 + random.below(3); steps > 0; steps--) {
+    await rotate(running, world, 1 + random.below(2), report);
+    const kind = random.below(4);
+    if (kind === 0) await makeSnapshot(running);
+    if (kind < 2) continue;
+    await running.kill(random.pick(["SIGTERM", "SIGKILL"]));
+    running = await startAgain(running);
+  }
+  return running;
+}
+
+async function layOver(path: string, isRunning: boolean, report: Report): Promise<void> {
+  const { random } = report;
+  let program = await start({ folder: emptied(join(path, "data")) });
+  const world = await createWorld(program, 3);
+  program = await age(program, world, report);
+  if (random.chance(0.5)) {
+    await program.kill(random.pick(["SIGTERM", "SIGKILL"]));
+    program = await startAgain(program);
+  }
+  const older = await generationsOf(program);
+  const copy = copyOf(program.folder, join(path, "copy"));
+  program = await age(program, world, report);
+  const [first, second] = world.clients;
+  if (first) await revoke(program, first);
+  await logIn(program, world);
+  if (!isRunning) await program.kill(random.pick(["SIGTERM", "SIGKILL"]));
+  const how = random.pick(["cp -a", "random order"] as const);
+  report.tried(how);
+  await copiers[how](copy, program.folder, random);
+  const said = isRunning && second ? await disturbed(program, world, report) : "";
+  processEnded(world);
+  try {
+    program = await startAgain(program);
+  } catch (error) {
+    // It says what is wrong, and does not start: never a mixture.
+    if (!(error instanceof FailedStart) || !/ended with 78: .*hint: /s.test(error.message))
+      throw error;
+    return;
+  }
+  await judgeGeneration(program, world, older, said, report);
+  await program.kill();
+}
+
+/** The server goes on, or notices at its next change and ends; then it is stopped. What it printed to say so. */
+async function disturbed(program: Program, world: World, report: Report): Promise<string> {
+  const { random } = report;
+  for (const client of world.clients) {
+    if (client.ended === "no" && random.chance(0.7)) await refresh(program, client);
+  }
+  await Bun.sleep(50);
+  if (program.exitCode() === undefined) {
+    await program.kill(random.pick(["SIGTERM", "SIGKILL"]));
+    return "";
+  }
+  const exitCode = await program.exited;
+  if (exitCode !== 75 || !program.stderr().includes("by somebody else")) {
+    report.find("wrong", `ended with ${exitCode}: ${program.stderr()}`);
+  }
+  return program.stderr();
+}
+
+async function judgeGeneration(
+  program: Program,
+  world: World,
+  older: Generations,
+  said: string,
+  report: Report,
+): Promise<void> {
+  const found = await generationsOf(program);
+  if (isSame(found, older)) {
+    const inCopy = world.clients.filter(
+      ({ tokens, ended }) => ended === "no" && familyOf(tokens.refresh_token) in older,
+    );
+    return judgeCopy(
+      program,
+      inCopy.map((client) => ({ ...client, superseded: [] })),
+      report,
+    );
+  }
+  if (said === "" && !isSame(found, generationsIn(world))) {
+    report.find("wrong", `${JSON.stringify({ older, found, newer: generationsIn(world) })}`);
+  }
+  await judge(program, world, report, { logsIn: false });
+}
