@@ -102,18 +102,21 @@ export async function admit(
   const code = await obtainCode(program, id, {}, browser);
   const response = await redeemCode(program, id, code);
   if (response.status !== 200) throw new Error(`token: ${response.status}`);
-  const client: ModelClient = {
-    id,
-    from: `198.51.${world.clients.length % 256}.1`,
-    tokens: await tokensOf(response),
-    previous: undefined,
-    used: false,
-    superseded: [],
-    ended: "no",
-  };
+  const from = `198.51.${world.clients.length % 256}.1`;
+  const client = newClient(id, await tokensOf(response), from);
   world.clients.push(client);
   return client;
 }
+
+export const newClient = (id: string, tokens: Tokens, from: string): ModelClient => ({
+  id,
+  from,
+  tokens,
+  previous: undefined,
+  used: false,
+  superseded: [],
+  ended: "no",
+});
 
 export const tokensOf = async (response: Response): Promise<Tokens> =>
   (await response.json()) as Tokens;

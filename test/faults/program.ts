@@ -8,7 +8,7 @@ import { freePort, programCommand } from "../process.ts";
 import { temporaryFolder } from "../server.ts";
 
 /** Every folder of these tests knows this public URL, so that any copy of it can be served on any port. */
-const ISSUER = "http://localhost:7676";
+export const ISSUER = "http://localhost:7676";
 /** Milliseconds within which a start must answer, and how many times an undisturbed start on a slow machine. */
 const READY = 2_000;
 const SLOWNESS = 8;
@@ -100,6 +100,7 @@ export async function launch(given: ProgramOptions): Promise<Program> {
     env: { ...environment },
     stdio: ["ignore", output?.stdout ?? "pipe", output?.stderr ?? "pipe"],
   });
+  let exitCode: number | undefined;
   const printed = [collect(child.stdout), collect(child.stderr)] as const;
   const program: Program = {
     options,
@@ -107,7 +108,7 @@ export async function launch(given: ProgramOptions): Promise<Program> {
     folder,
     pid: child.pid,
     exited: child.exited,
-    exitCode: () => child.exitCode ?? (child.signalCode === null ? undefined : 128),
+    exitCode: () => exitCode,
     stdout: printed[0],
     stderr: printed[1],
     fetch: (path, init = {}, from = "203.0.113.7") => {
@@ -129,12 +130,15 @@ export async function launch(given: ProgramOptions): Promise<Program> {
         headers: { "content-type": "application/json" },
       }),
     kill: (signal = "SIGKILL") => {
-      if (child.exitCode === null) child.kill(signal);
+      if (exitCode === undefined) child.kill(signal);
       return child.exited;
     },
   };
   running.add(program);
-  void child.exited.then(() => running.delete(program));
+  void child.exited.then((code) => {
+    exitCode = code;
+    running.delete(program);
+  });
   return program;
 }
 

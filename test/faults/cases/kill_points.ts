@@ -1,0 +1,98 @@
+// kill -9 before each system call of every kind of commit, one at a time: the next start needs no hand and knows what was
+// answered.
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { type Commit, type Template, commits, copyTemplate, disturb } from "../commits.ts";
+import { judge, processEnded } from "../model.ts";
+import { startAgain } from "../program.ts";
+import { type FaultCase, type Report, spread } from "../report.ts";
+import { sizes } from "../sizes.ts";
+import { type Point, injectionAt, pointsOf } from "../strace.ts";
+
+/** Rounds over what earlier ones have not hit, because another thread made the call. */
+const ROUNDS = 4;
+
+export const cases: readonly FaultCase[] = commits.map((commit) => ({
+  name: `killed at each call: ${commit.name}`,
+  sizes: sizes["killed at each call"],
+  needs: ["linux", "strace"],
+  async run(size, report) {
+    const logs = mkdtempSync(join(tmpdir(), "postern-strace-"));
+    const log = join(logs, "log");
+    const template = await commit.prepare();
+    try {
+      const points = await findPoints(commit, template, log);
+      await killAtPoints(commit, template, log, spread(points, size), report);
+    } finally {
+      rmSync(template.folder, { recursive: true });
+      rmSync(logs, { recursive: true });
+    }
+  },
+}));
+
+async function killAtPoints(
+  commit: Commit,
+  template: Template,
+  log: string,
+  points: readonly Point[],
+  report: Report,
+): Promise<void> {
+  const left = new Map(points.map((point) => [point.label, point]));
+  for (let round = 0; round < ROUNDS && left.size > 0; round++) {
+    for (const point of left.values()) {
+      const copy = copyTemplate(template);
+      try {
+        const hit = await killAt(commit, copy, log, point, report);
+        if (hit !== undefined) left.delete(hit);
+      } finally {
+        rmSync(copy.folder, { recursive: true });
+      }
+    }
+  }
+  // Threads that take turns another way may leave some out; most of them left out is a case that tests nothing.
+  if (left.size > points.length / 4) {
+    report.find("wrong", `never killed at ${[...left.keys()].join(", ")}`);
+  }
+}
+
+/** The calls of an undisturbed commit. */
+export async function findPoints(
+  commit: Commit,
+  template: Template,
+  log: string,
+): Promise<Point[]> {
+  const copy = copyTemplate(template);
+  const program = await disturb(commit, copy, log, {});
+  await program.kill();
+  const failing = (commit.injections ?? []).map((injection) => injection.split(":")[0]);
+  // One call has one fate.
+  const points = pointsOf(readFileSync(log, "utf8"), copy.folder).filter(
+    ({ name }) => !failing.includes(name),
+  );
+  rmSync(copy.folder, { recursive: true });
+  if (points.length === 0) throw new Error(`${commit.name} makes no system call`);
+  return points;
+}
+
+/** @returns what it was killed at; undefined: at nothing */
+async function killAt(
+  commit: Commit,
+  { folder, world }: Template,
+  log: string,
+  point: Point,
+  report: Report,
+): Promise<string | undefined> {
+  const injection = injectionAt(point, "signal=KILL");
+  const killed = await disturb(commit, { folder, world }, log, { injection, file: point.file });
+  const points = killed.exitCode() === 137 ? pointsOf(readFileSync(log, "utf8"), folder) : [];
+  const hit = points.findLast(({ name }) => name === point.name)?.label;
+  await killed.kill();
+  report.tried(`${commit.name}, before ${hit ?? `no ${point.label}`}`);
+  processEnded(world);
+  const program = await startAgain(killed);
+  await commit.settle?.(program, world);
+  await judge(program, world, report);
+  await program.kill();
+  return hit;
+}
