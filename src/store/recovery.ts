@@ -200,8 +200,11 @@ function replayJournal(
   text: JournalText,
 ): void {
   for (const line of text.lines) {
-    // 8. A journal named N voids what older journals hold above N.
-    if (end !== undefined && line.rev > end) break;
+    // 8. A journal named N voids what older journals hold above N: the one change that failed there.
+    if (end !== undefined && line.rev > end) {
+      if (line.rev > end + 1) throw anotherHistory(name, end + 1);
+      continue;
+    }
     replayLine(state, name, line);
   }
   if (end !== undefined) {
@@ -224,7 +227,7 @@ function replayLine(state: Replay, name: string, line: JournalLine): void {
   if (line.rev < state.rev) return;
   if (line.rev === state.rev) {
     if (line.sum === state.chain) return;
-    throw new Error(`${name} tells another history of change ${line.rev}`);
+    throw anotherHistory(name, line.rev);
   }
   // 9.
   if (line.rev > state.rev + 1 || line.prev !== state.chain) {
@@ -268,6 +271,9 @@ function assertNothingBehind(state: Replay, name: string, text: JournalText): vo
   const highest = text.behind.reduce((above, { rev }) => Math.max(above, rev), last);
   if (highest > state.rev) throw new Error(`${name} is damaged before change ${highest}`);
 }
+
+const anotherHistory = (name: string, rev: number): Error =>
+  new Error(`${name} tells another history of change ${rev}`);
 
 function missing(first: number, last: number): Error {
   return new Error(

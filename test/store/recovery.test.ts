@@ -249,6 +249,17 @@ describe("replay", () => {
     expect((await load(files)).records).toEqual(stateAt(5));
   });
 
+  test("STORE recovery 8: more than the one change that failed is another history, laid over this one", async () => {
+    const longer = handJournal(0, GENESIS, [
+      ...ops.slice(0, 2),
+      change("a", "x"),
+      change("b", "x"),
+    ]);
+    const error = await refusal({ [longer.name]: longer.text, ...filesOf(afterFailure) });
+    expect(error.exitCode).toBe(78);
+    expect(error.message).toContain(`${longer.name} tells another history of change 3`);
+  });
+
   test("STORE recovery 9: a change that is missing is never passed over", async () => {
     const gap = whole.header + whole.changes[0]?.text + whole.changes[2]?.text;
     expect((await refusal({ [whole.name]: gap })).message).toContain("damaged before change 3");
