@@ -133,7 +133,8 @@ async function answer(
   const { config } = deps;
   const native = req;
   const call: Call = {
-    path: event.url.pathname,
+    // Well formed: what is not was refused by h3.
+    path: decodeURIComponent(event.url.pathname),
     address: clientAddress(req.ip, req.headers, config),
     requestId,
     keepOpen: () => native.runtime?.bun?.server?.timeout(native, 0),

@@ -32,6 +32,8 @@ export async function startStand(settings: GivenSettings = {}): Promise<Stand> {
   const owner = new Browser(server);
   await owner.signIn();
   const victim = await logIn(server, {}, owner);
+  // Used once, so that no later use changes anything.
+  await callMcp(server, victim.tokens.access_token);
   return {
     server,
     owner,
