@@ -88,7 +88,7 @@ export interface JournalText {
   readonly lines: readonly JournalLine[];
   /** Bytes from the first bad line on. */
   readonly badBytes: number;
-  /** Good lines behind a bad one, or behind a bad header. */
+  /** Good lines behind a bad one, behind a bad header, or in its place. */
   readonly behind: readonly JournalLine[];
 }
 
@@ -99,8 +99,10 @@ export function readJournal(bytes: Buffer): JournalText {
   const lines: JournalLine[] = [];
   const first = lineAt(text, 0);
   let above = sumOf(first);
-  let badFrom = parseHeader(first) ? undefined : 0;
-  const behind: JournalLine[] = [];
+  const header = parseHeader(first);
+  let badFrom = header ? undefined : 0;
+  const instead = header ? undefined : lineInside(first);
+  const behind = instead ? [instead] : [];
   for (let start = first.length + 1; start < text.length;) {
     const raw = lineAt(text, start);
     const line = parseLine(raw);

@@ -213,6 +213,8 @@ describe("replay", () => {
       const error = await refusal({ "state.json": snapshotAt(3), [name]: damaged });
       expect(error.message).toContain("damaged before change 4");
     }
+    const beheaded = { "state.json": snapshotAt(3), [name]: text.slice(header.length) };
+    expect((await refusal(beheaded)).message).toContain("damaged before change 4");
   });
 
   test("STORE recovery 6: rev and chain begin with the snapshot", async () => {
