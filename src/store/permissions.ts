@@ -12,6 +12,20 @@ const OTHERS = 0o077;
  * @throws {FatalError} exit code 77 or 78
  */
 export function checkFolder(folder: DataFolder, notice: (notice: Notice) => void): void {
+  if (!inspectFolder(folder)) return;
+  tighten(folder.path, 0o700);
+  const message = `${folder.path} was open to others: its mode is 0700 now`;
+  notice({ kind: "loose-modes", message });
+}
+
+/** The user that this process is; undefined where there are none (Windows). */
+export const ownUser = (): number | undefined => process.geteuid?.();
+
+/**
+ * The same without a change to it, for a start as `user`. Returns whether it is open to others.
+ * @throws {FatalError} exit code 77 or 78
+ */
+export function inspectFolder(folder: DataFolder, user = ownUser()): boolean {
   const there = statSync(folder.path);
   if (!there.isDirectory()) {
     throw new FatalError(`${folder.path} is not a folder`, {
@@ -19,11 +33,8 @@ export function checkFolder(folder: DataFolder, notice: (notice: Notice) => void
       hint: "name a folder with --data",
     });
   }
-  checkOwner(folder.path, there);
-  if (tighten(folder.path, there, 0o700)) {
-    const message = `${folder.path} was open to others: its mode is 0700 now`;
-    notice({ kind: "loose-modes", message });
-  }
+  checkOwner(folder.path, there, user);
+  return isLoose(there);
 }
 
 /**
@@ -35,7 +46,23 @@ export function checkEntries(
   names: readonly string[],
   notice: (notice: Notice) => void,
 ): void {
-  const loose = names.filter((name) => {
+  const loose = inspectEntries(folder, names);
+  if (loose.length === 0) return;
+  for (const name of loose) tighten(folder.at(name), 0o600);
+  const message = `files were open to others, their mode is 0600 now: ${loose.join(", ")}`;
+  notice({ kind: "loose-modes", message });
+}
+
+/**
+ * The same without a change to them, for a start as `user`. Returns the names of those that are open to others.
+ * @throws {FatalError} exit code 77 or 78
+ */
+export function inspectEntries(
+  folder: DataFolder,
+  names: readonly string[],
+  user = ownUser(),
+): string[] {
+  return names.filter((name) => {
     const kind = kindOf(name);
     if (kind !== "file" && kind !== "kept") return false;
     const path = folder.at(name);
@@ -47,16 +74,12 @@ export function checkEntries(
         hint: `move it away: mv ${quoted(path)} ${quoted(`${path}.away`)}`,
       });
     }
-    checkOwner(path, there);
-    return tighten(path, there, 0o600);
+    checkOwner(path, there, user);
+    return isLoose(there);
   });
-  if (loose.length === 0) return;
-  const message = `files were open to others, their mode is 0600 now: ${loose.join(", ")}`;
-  notice({ kind: "loose-modes", message });
 }
 
-function checkOwner(path: string, { uid }: Stats): void {
-  const user = process.geteuid?.();
+function checkOwner(path: string, { uid }: Stats, user: number | undefined): void {
   if (user === undefined || uid === user) return;
   throw new FatalError(`${path} belongs to user ${uid}, and this is user ${user}`, {
     exitCode: 77,
@@ -64,15 +87,15 @@ function checkOwner(path: string, { uid }: Stats): void {
   });
 }
 
-/** Takes the rights of others away; whether there were any. */
-function tighten(path: string, { mode }: Stats, wanted: number): boolean {
-  if (process.platform === "win32" || (mode & OTHERS) === 0) return false;
+const isLoose = ({ mode }: Stats): boolean => process.platform !== "win32" && (mode & OTHERS) !== 0;
+
+/** Takes the rights of others away. */
+function tighten(path: string, mode: number): void {
   try {
-    chmodSync(path, wanted);
+    chmodSync(path, mode);
   } catch {
     // A file system without modes shows everything as open; who may read it was decided at the mount.
   }
-  return true;
 }
 
 const quoted = (path: string): string => `'${path.replaceAll("'", `'\\''`)}'`;

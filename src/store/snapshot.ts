@@ -90,7 +90,8 @@ const isObject = (value: unknown): value is Shape =>
 const isTime = (value: unknown): value is number =>
   typeof value === "number" && !Number.isNaN(new Date(value).getTime());
 
-function snapshotShape(value: unknown): SnapshotHeader & { tables: TableMaps } {
+/** @throws {Error} whose message says what is not there */
+export function snapshotShape(value: unknown): SnapshotHeader & { tables: TableMaps } {
   if (!isObject(value)) throw new Error("it is not a JSON object");
   const { schema, rev, chain, savedAt, folder, issuer, tables } = value;
   if (typeof schema !== "number" || !Number.isSafeInteger(rev) || typeof rev !== "number") {

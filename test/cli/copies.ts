@@ -133,3 +133,29 @@ export async function savedGeneration(server: Postern, { id }: ModelClient): Pro
   }[];
   return rows.find((row) => row.client_id === id)?.generation ?? 0;
 }
+
+export interface History {
+  readonly folder: string;
+  readonly client: ModelClient;
+  /** A client whose login was ended by the very last change. */
+  readonly ended: ModelClient;
+  /** Names: changes 1 to 6, 7 to 8, 9 to 13. */
+  readonly journals: [string, string, string];
+}
+
+/** A folder with state.json of change 8, state.json.prev of change 6, and three journals, killed after change 13. */
+export async function makeHistory(): Promise<History> {
+  const server = await startOn();
+  const client = await logIn(server, "Client");
+  const ended = await logIn(server, "Ended");
+  await server.restart();
+  await rotate(server, client, 2);
+  await server.restart();
+  await rotate(server, client, 4);
+  await endLogin(server, ended);
+  await server.kill("SIGKILL");
+  const { folder } = server;
+  const names = readdirSync(folder).filter((name) => name.startsWith("journal."));
+  const [first = "", second = "", last = ""] = names.toSorted();
+  return { folder, client, ended, journals: [first, second, last] };
+}

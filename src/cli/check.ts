@@ -1,0 +1,187 @@
+// postern check: says what is in a data folder, what is damaged and what a start would do, also beside a running server.
+// Changes nothing. How it is found out is store/inspect.ts.
+import { readConfig, readDataFolder } from "../config.ts";
+import { FatalError } from "../errors.ts";
+import { seconds, wallClock } from "../primitives.ts";
+import type { GivenSettings } from "../settings.ts";
+import type { DataFolder } from "../store/files.ts";
+import { lookInto, readAtOnce } from "../store/hot_read.ts";
+import { type InspectedFile, type Inspection, inspect } from "../store/inspect.ts";
+import type { Recovered } from "../store/recovery.ts";
+import { bytesText, countsText, timeText } from "./terminal.ts";
+
+/** Exit codes: a start works; it works, and something should be looked at; it would refuse. */
+const CLEAN = 0;
+const ATTENTION = 1;
+const REFUSED = 78;
+
+/** What a start says too and nobody has to do anything about. */
+const harmless = new Set(["torn-tail", "foreign-names", "copied", "new"]);
+
+/** Resolves to the exit code. */
+export async function check(given: GivenSettings, json: boolean): Promise<number> {
+  const path = readDataFolder(given, process.env);
+  const settings = readSettings(given);
+  const unsafeFolder = settings instanceof FatalError ? false : settings.unsafeFolder;
+  const report = await lookInto(path, async (folder) => {
+    const options = { folder, unsafeFolder, now: wallClock };
+    return reportOf(
+      folder,
+      settings instanceof FatalError ? settings : undefined,
+      await readAtOnce(folder, (files) => inspect(options, files), isSound),
+    );
+  });
+  process.stdout.write(`${json ? JSON.stringify(report, null, 2) : reportText(report)}\n`);
+  return report.exit_code;
+}
+
+/** The settings of a start; a start refuses what cannot be read. */
+function readSettings(given: GivenSettings): ReturnType<typeof readConfig> | FatalError {
+  try {
+    return readConfig(given, process.env);
+  } catch (error) {
+    if (error instanceof FatalError) return error;
+    throw error;
+  }
+}
+
+const isSound = ({ files, start, notices }: Inspection): boolean =>
+  !(start instanceof FatalError) &&
+  !files.some(({ damage }) => damage !== undefined) &&
+  !notices.some(({ kind }) => kind === "previous-snapshot");
+
+/** As --json prints it. Times are epoch seconds. */
+interface CheckReport {
+  readonly folder: string;
+  readonly holder: string | undefined;
+  readonly files: readonly FileRow[];
+  readonly holds: HoldsRow | undefined;
+  readonly notices: Inspection["notices"];
+  readonly start:
+    | { readonly works: true; readonly uses: readonly string[] }
+    | {
+        readonly works: false;
+        readonly exit_code: number;
+        readonly message: string;
+        readonly hint: string | undefined;
+      };
+  readonly exit_code: number;
+}
+
+interface FileRow {
+  readonly name: string;
+  readonly bytes: number;
+  readonly changed_at: number;
+  readonly is: string;
+  readonly damage: string | undefined;
+}
+
+interface HoldsRow {
+  readonly rev: number;
+  readonly newest_at: number | undefined;
+  readonly issuer: string;
+  readonly clients: number;
+  readonly logins: number;
+  readonly owner: boolean;
+}
+
+function reportOf(
+  folder: DataFolder,
+  settings: FatalError | undefined,
+  found: Inspection,
+): CheckReport {
+  const { files, holder, notices, holds } = found;
+  const start = found.start instanceof FatalError ? found.start : (settings ?? found.start);
+  const refused = start instanceof FatalError;
+  const calls =
+    files.some(({ damage }) => damage !== undefined) ||
+    notices.some(({ kind }) => !harmless.has(kind));
+  return {
+    folder: folder.path,
+    holder,
+    files: files.map(fileRow),
+    holds: holds && {
+      rev: holds.rev,
+      newest_at: holds.newest === undefined ? undefined : seconds(holds.newest),
+      issuer: holds.issuer,
+      clients: holds.clients,
+      logins: holds.logins,
+      owner: holds.owner,
+    },
+    notices,
+    start: refused
+      ? { works: false, exit_code: start.exitCode, message: start.message, hint: start.hint }
+      : { works: true, uses: usedFiles(start, files) },
+    exit_code: refused ? REFUSED : calls ? ATTENTION : CLEAN,
+  };
+}
+
+const fileRow = (file: InspectedFile): FileRow => ({
+  name: file.name,
+  bytes: file.bytes,
+  changed_at: seconds(file.changedAt),
+  is: whatIs(file),
+  damage: file.damage,
+});
+
+const named: ReadonlyMap<string, string> = new Map([
+  ["config.json", "settings"],
+  ["audit.jsonl", "audit trail"],
+  ["setup-link", "lets the first owner in"],
+]);
+const others: Readonly<Record<InspectedFile["kind"], string>> = {
+  file: "",
+  temporary: "left by a write that did not end; the next start removes it",
+  kept: "set aside, never loaded",
+  lock: "sign of a process that has the folder",
+  socket: "admin socket",
+  tolerated: "left alone",
+  foreign: "not Postern's",
+};
+
+function whatIs({ name, kind, snapshot, journal }: InspectedFile): string {
+  if (snapshot) {
+    const { rev, savedAt, host } = snapshot;
+    return `rev ${rev}, saved ${timeText(savedAt)} on ${host}: ${countsText(snapshot)}`;
+  }
+  if (!journal) return named.get(name) ?? others[kind];
+  const { first, last } = journal;
+  if (first === undefined || last === undefined) return "no change in it";
+  return first === last ? `change ${first}` : `changes ${first} to ${last}`;
+}
+
+/** The snapshot, and the journals that go on above it. */
+function usedFiles({ snapshot }: Recovered, files: readonly InspectedFile[]): string[] {
+  const rev = snapshot?.header.rev ?? 0;
+  const above = files.filter(({ journal }) => (journal?.last ?? 0) > rev);
+  return [...(snapshot ? [snapshot.name] : []), ...above.map(({ name }) => name)];
+}
+
+function reportText(report: CheckReport): string {
+  const { folder, holder, files, holds, notices, start } = report;
+  const width = Math.max(...files.map(({ name }) => name.length), 0);
+  const damaged = files.filter(({ damage }) => damage !== undefined);
+  const worth = (kind: string): string => (harmless.has(kind) ? "note" : "warning");
+  return [
+    `data folder ${folder}${holder === undefined ? "" : `, opened by ${holder}`}`,
+    ...files.map(({ name, bytes, is }) =>
+      `  ${name.padEnd(width)}  ${bytesText(bytes).padStart(9)}  ${is}`.trimEnd(),
+    ),
+    ...(holds
+      ? [
+          `holds: rev ${holds.rev}, ${countsText(holds)}` +
+            (holds.newest_at === undefined
+              ? ""
+              : `, newest change ${timeText(holds.newest_at * 1000)}`),
+        ]
+      : []),
+    ...damaged.map(({ name, damage }) => `damaged: ${name}: ${damage}`),
+    ...notices.map(({ kind, message }) => `${worth(kind)}: ${message}`),
+    ...(start.works
+      ? [`a start works${start.uses.length === 0 ? "" : `, with ${start.uses.join(", ")}`}`]
+      : [
+          `a start refuses, with exit code ${start.exit_code}: ${start.message}`,
+          ...(start.hint === undefined ? [] : [`hint: ${start.hint}`]),
+        ]),
+  ].join("\n");
+}

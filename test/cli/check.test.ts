@@ -1,0 +1,281 @@
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { chmodSync, chownSync, existsSync, readdirSync, statSync } from "node:fs";
+import { join } from "node:path";
+import { needs } from "../needs.ts";
+import { freePort, stopProcesses } from "../process.ts";
+import {
+  ISSUER,
+  type ModelClient,
+  copyOf,
+  generationOf,
+  makeHistory,
+  place,
+  refresh,
+  run,
+  savedGeneration,
+  startOn,
+  stateOf,
+} from "./copies.ts";
+import { edit, flip, flipBoth, remove, write } from "./damage.ts";
+
+afterAll(stopProcesses);
+
+let folder: string;
+let client: ModelClient;
+let [first, second, last] = ["", "", ""];
+beforeAll(async () => {
+  const made = await makeHistory();
+  ({ folder, client } = made);
+  [first, second, last] = made.journals;
+}, 20_000);
+
+const check = (data: string, ...flags: string[]) => run(["check", "--data", data, ...flags]);
+
+describe("postern check", () => {
+  test("says of each file what it holds, and what a start works with; every number is right", async () => {
+    const { exitCode, stdout } = await check(folder);
+    expect(exitCode).toBe(0);
+    const size = statSync(join(folder, "state.json")).size;
+    expect(stdout).toStartWith(`data folder ${folder}, opened by pid `);
+    expect(stdout).toMatch(
+      new RegExp(
+        `^  state\\.json +${size} B  rev 8, saved \\S+ \\S+ UTC on \\S+: 2 clients, 2 logins, an owner$`,
+        "m",
+      ),
+    );
+    expect(stdout).toMatch(
+      /^  state\.json\.prev +\d+ B  rev 6, .*: 2 clients, 2 logins, an owner$/m,
+    );
+    expect(stdout).toMatch(/^  journal\.000000000000\.jsonl +\d+ B  changes 1 to 6$/m);
+    expect(stdout).toMatch(/^  journal\.000000000008\.jsonl +\d+ B  changes 9 to 13$/m);
+    expect(stdout).toMatch(
+      /^holds: rev 13, 2 clients, 1 logins, an owner, newest change \S+ \S+ UTC$/m,
+    );
+    expect(stdout).toEndWith("a start works, with state.json, journal.000000000008.jsonl\n");
+  });
+
+  test("--json tells the same to programs", async () => {
+    const { exitCode, stdout } = await check(folder, "--json");
+    expect(exitCode).toBe(0);
+    expect(JSON.parse(stdout)).toMatchObject({
+      folder,
+      holds: { rev: 13, issuer: ISSUER, clients: 2, logins: 1, owner: true },
+      start: { works: true, uses: ["state.json", "journal.000000000008.jsonl"] },
+      exit_code: 0,
+    });
+    const damaged = copyOf(folder);
+    flipBoth(damaged);
+    const report = JSON.parse((await check(damaged, "--json")).stdout);
+    expect(report).toMatchObject({ start: { works: false, exit_code: 78 }, exit_code: 78 });
+    expect(
+      report.files.find(({ name }: { name: string }) => name === "state.json").damage,
+    ).toContain("checksum is wrong");
+  });
+
+  test("beside a busy server it sees a whole state every time, and takes nothing from it", async () => {
+    const server = await startOn(copyOf(folder));
+    const model = { ...client };
+    let isOver = false;
+    const load = (async () => {
+      while (!isOver) expect(await refresh(server, model)).toBe(200);
+    })();
+    for (let count = 0; count < 8; count++) {
+      const known = generationOf(model);
+      const { exitCode, stdout } = await check(server.folder);
+      expect([exitCode, stdout.includes("damaged")]).toEqual([0, false]);
+      expect(stdout).toContain(`, opened by pid ${server.pid} on host `);
+      const rev = Number(/^holds: rev (\d+)/m.exec(stdout)?.[1]);
+      expect(rev).toBeGreaterThanOrEqual(13 + known - generationOf(client));
+    }
+    isOver = true;
+    await load;
+    expect(await server.kill()).toBe(0);
+  });
+
+  test("without a folder it says so, and makes none", async () => {
+    const none = place("none");
+    const { exitCode, stderr } = await check(none);
+    expect([exitCode, stderr]).toEqual([
+      1,
+      `postern: error: there is no data folder ${none}\nhint: name it with --data\n`,
+    ]);
+    expect(existsSync(none)).toBe(false);
+  });
+
+  needs("root", "linux")("root is told what the folder's owner would be told", async () => {
+    const data = copyOf(folder);
+    for (const name of readdirSync(data)) chownSync(join(data, name), 12_345, 12_345);
+    chownSync(data, 12_345, 12_345);
+    expect((await check(data)).exitCode).toBe(0);
+    chownSync(join(data, last), 0, 0);
+    const { exitCode, stdout } = await check(data);
+    expect(exitCode).toBe(78);
+    expect(stdout).toContain(
+      `with exit code 77: ${join(data, last)} belongs to user 0, and this is user 12345`,
+    );
+  });
+});
+
+type Damage = (data: string) => void;
+
+/** What is done to a copy of the folder, check's exit code, and what it says: a start works. */
+const survived: [name: string, damage: Damage, exitCode: number, says: string][] = [
+  ["nothing but a copy", () => undefined, 0, "note: "],
+  [
+    "a torn end",
+    (data) => edit(data, last, (text) => `${text}{"rev":14,"p`),
+    0,
+    "note: the last 12 bytes of journal.000000000008.jsonl are a change that was never answered: dropped",
+  ],
+  ["a name that is not ours", (data) => write(data, "notes.txt", ""), 0, "note: "],
+  [
+    "a write that did not end",
+    (data) => write(data, "state.json.1", "{"),
+    0,
+    "left by a write that did not end",
+  ],
+  [
+    "an empty new journal",
+    (data) => write(data, "journal.000000000013.jsonl", ""),
+    0,
+    "no change in it",
+  ],
+  [
+    "a file open to others",
+    (data) => chmodSync(join(data, "state.json"), 0o644),
+    1,
+    "warning: open to others until the next start closes it: state.json",
+  ],
+  ["modes open to others", (data) => chmodSync(data, 0o755), 1, "warning: open to others"],
+  [
+    "a damaged state.json",
+    (data) => flip(data, "state.json", 3),
+    1,
+    "damaged: state.json: its checksum is wrong; ",
+  ],
+  [
+    "no state.json",
+    (data) => remove(data, "state.json"),
+    1,
+    "warning: state.json: it is missing; its last generation and the journals are used instead",
+  ],
+  [
+    "a damaged spare",
+    (data) => flip(data, "state.json.prev", 3),
+    1,
+    "damaged: state.json.prev: its checksum is wrong",
+  ],
+  [
+    "damage below the snapshot",
+    (data) => flip(data, first, 4),
+    1,
+    "damaged: journal.000000000000.jsonl: line 4 is damaged; changes 4 to 6 stand behind it",
+  ],
+];
+
+/** The same, with the exit code that a start ends with. */
+const refused: [name: string, damage: Damage, exitCode: number, says: string][] = [
+  ["both snapshots damaged", flipBoth, 78, "state.json.prev: its checksum is wrong"],
+  [
+    "damage in the middle",
+    (data) => flip(data, last, 3),
+    78,
+    "damaged: journal.000000000008.jsonl: line 3 is damaged; changes 11 to 13 stand behind it",
+  ],
+  [
+    "a damaged header",
+    (data) => flip(data, last, 1),
+    78,
+    "damaged: journal.000000000008.jsonl: line 1 is damaged, with changes behind it",
+  ],
+  [
+    "a header of its own",
+    (data) => edit(data, last, (text) => text.replace(`"base":8`, `"base":9`)),
+    78,
+    "line 1 is damaged",
+  ],
+  [
+    "no header",
+    (data) => edit(data, last, (text) => text.replace(/^.*\n/, "")),
+    78,
+    "line 1 is damaged",
+  ],
+  [
+    "a journal missing",
+    (data) => remove(data, "state.json", second),
+    78,
+    "changes 7 to 8 are missing",
+  ],
+  [
+    "only the last journal",
+    (data) => remove(data, "state.json", "state.json.prev", first, second),
+    78,
+    "state.json is missing, and ",
+  ],
+  [
+    "one damaged snapshot",
+    (data) => {
+      flip(data, "state.json", 3);
+      remove(data, "state.json.prev");
+    },
+    78,
+    "state.json.prev: it is missing",
+  ],
+  [
+    "a newer schema",
+    (data) => edit(data, "state.json", (text) => text.replace(`"schema":1`, `"schema":999`)),
+    78,
+    "state.json was written by a newer Postern (schema 999)",
+  ],
+  [
+    "a FIFO for a journal",
+    (data) => {
+      remove(data, last);
+      Bun.spawnSync(["mkfifo", join(data, last)]);
+    },
+    78,
+    "is not a regular file",
+  ],
+  [
+    "settings that make no sense",
+    (data) => write(data, "config.json", "{"),
+    2,
+    "config.json is not valid JSON",
+  ],
+];
+
+describe("of a folder with", () => {
+  const checked = async (damage: Damage, code: number, says: string): Promise<[string, string]> => {
+    const data = copyOf(folder);
+    damage(data);
+    const before = stateOf(data);
+    const { exitCode, stdout, stderr } = await check(data);
+    expect([exitCode, stderr]).toEqual([code, ""]);
+    expect(stdout).toContain(says);
+    expect(stateOf(data)).toEqual(before);
+    return [data, stdout];
+  };
+
+  test.each(survived)(
+    "%s it says that a start works, and one does",
+    async (_, damage, code, says) => {
+      const [data, stdout] = await checked(damage, code, says);
+      expect(stdout).toMatch(/^a start works/m);
+      const server = await startOn(data);
+      expect(await savedGeneration(server, client)).toBe(generationOf(client));
+      await server.kill();
+    },
+  );
+
+  test.each(refused)(
+    "%s it says why a start refuses, and one does",
+    async (_, damage, code, says) => {
+      const [data, stdout] = await checked(damage, 78, says);
+      const words = ["--data", data, "--port", String(await freePort()), "--url", ISSUER];
+      const { exitCode, stderr } = await run(words);
+      expect(exitCode).toBe(code);
+      const told = /^postern: error: (.*)$/m.exec(stderr)?.[1];
+      expect(stdout).toContain(`\na start refuses, with exit code ${code}: ${told}\n`);
+    },
+  );
+});
