@@ -6,6 +6,7 @@ import { nearest } from "../values.ts";
 
 /** Flags of single commands. */
 export const commandFlags = {
+  salvage: { placeholder: "<new folder>", help: "write what can be saved into a new folder" },
   force: { placeholder: "", help: "replace the file when there is one" },
   "revoke-all": { placeholder: "", help: "end every login and browser session in the same step" },
 } as const;

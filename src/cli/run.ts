@@ -52,7 +52,7 @@ const commands: readonly Entry[] = [
   { words: ["grants", "revoke"], parameters: "<id>", help: "end one login", command: withConfig(revokeGrant) },
   { words: ["grants"], parameters: "", help: "list logins: which client, since when, from where", command: withConfig(listGrants) },
   { words: ["revoke-all"], parameters: "", help: "end every login and browser session", command: withConfig(revokeAll) },
-  { words: ["check"], parameters: "", help: "say what is in the data folder, what is damaged, what a start would do", command: check },
+  { words: ["check"], parameters: "", flags: ["salvage"], help: "say what is in the data folder, what is damaged, what a start would do", command: check },
   { words: ["backup"], parameters: "<file>", flags: ["force"], help: "write a .tar.gz of the data folder, or a folder when it ends in /; the server may run", command: backup },
   { words: ["restore"], parameters: "<file>", flags: ["revoke-all"], help: "put a backup, or any copy of a data folder, in place of the data folder", command: restore },
   { words: ["password"], parameters: "", help: "set the owner's password; ends every login when there was one", command: withConfig(setPassword) },
@@ -102,7 +102,11 @@ async function dev(line: CommandLine): Promise<number> {
   return start(line.given);
 }
 
-async function check({ given, json }: CommandLine): Promise<number> {
+async function check({ given, json, flags }: CommandLine): Promise<number> {
+  if (flags.salvage !== undefined) {
+    const { salvageFolder } = await import("./salvage.ts");
+    return salvageFolder(given, flags.salvage);
+  }
   const { check: report } = await import("./check.ts");
   return report(given, json);
 }

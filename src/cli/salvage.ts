@@ -1,0 +1,73 @@
+// postern check --salvage: what can be saved of a damaged data folder, written into a new one. Never touches the damaged one.
+import { resolve } from "node:path";
+import { readDataFolder } from "../config.ts";
+import { FatalError } from "../errors.ts";
+import type { GivenSettings } from "../settings.ts";
+import {
+  assertApart,
+  assertFree,
+  copyFiles,
+  createFolder,
+  folderFiles,
+  unwritable,
+} from "../store/copy.ts";
+import { lookInto, readAtOnce } from "../store/hot_read.ts";
+import { type TableName, tableNames } from "../store/records.ts";
+import { type FolderFiles, recover } from "../store/recovery.ts";
+import { type Salvaged, salvage } from "../store/salvage.ts";
+import { nextCommand } from "./terminal.ts";
+
+/** Resolves to the exit code: 1 when something is lost. */
+export async function salvageFolder(given: GivenSettings, target: string): Promise<number> {
+  const path = resolve(target);
+  assertFree(path);
+  const data = readDataFolder(given, process.env);
+  const { salvaged, copy } = await lookInto(data, (folder) => {
+    assertApart(folder, path);
+    return readAtOnce(folder, saveAll, (found) => found.salvaged.losses.length === 0);
+  });
+  if (tableNames.every((name) => salvaged.tables[name].size === 0)) {
+    throw new FatalError(`there is nothing to save in ${data}`, {
+      hint: "restore a backup with postern restore",
+    });
+  }
+  try {
+    createFolder(path, copy, (files) => void recover(folderFiles(files)));
+  } catch (error) {
+    throw unwritable(path, error);
+  }
+  process.stdout.write(`${salvageText(salvaged, path)}\n`);
+  return salvaged.losses.length === 0 ? 0 : 1;
+}
+
+function saveAll(files: FolderFiles) {
+  const salvaged = salvage(files);
+  return { salvaged, copy: copyFiles({ ...salvaged, savedAt: salvaged.newest }, files) };
+}
+
+const labels: Readonly<Record<TableName, string>> = {
+  clients: "clients",
+  refresh_tokens: "logins",
+  owner: "owner",
+  folder: "the folder's own key",
+};
+
+function salvageText(salvaged: Salvaged, path: string): string {
+  const { tables, unproven, unreadable, losses } = salvaged;
+  const rows = tableNames.map((name) => {
+    const doubtful = unproven[name] > 0 ? `, ${unproven[name]} of them from a damaged file` : "";
+    const lost = unreadable[name] > 0 ? `; ${unreadable[name]} lines cannot be read` : "";
+    return `  ${labels[name]}: ${tables[name].size} saved${doubtful}${lost}`;
+  });
+  const warning =
+    "logins that were ended, and refresh tokens that were superseded, in what is lost may work again:\n" +
+    `  ${nextCommand("revoke-all", path)} ends every login`;
+  return [
+    `saved into ${path}`,
+    ...rows,
+    ...(losses.length === 0 ? ["nothing is lost"] : ["lost", ...losses.map((each) => `  ${each}`)]),
+    ...(losses.length === 0 ? [] : [warning]),
+    ...(tables.owner.size === 0 ? ["there is no owner: the next start prints a setup link"] : []),
+    `next: ${nextCommand("", path)}`,
+  ].join("\n");
+}
