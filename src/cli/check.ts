@@ -163,7 +163,7 @@ function reportText(report: CheckReport): string {
   const damaged = files.filter(({ damage }) => damage !== undefined);
   const worth = (kind: string): string => (harmless.has(kind) ? "note" : "warning");
   return [
-    `data folder ${folder}${holder === undefined ? "" : `, opened by ${holder}`}`,
+    `data folder ${folder}${holder === undefined ? "" : `, opened by ${holder}, which runs or was killed`}`,
     ...files.map(({ name, bytes, is }) =>
       `  ${name.padEnd(width)}  ${bytesText(bytes).padStart(9)}  ${is}`.trimEnd(),
     ),

@@ -50,7 +50,7 @@ export interface JournalFacts {
 
 export interface Inspection {
   readonly files: readonly InspectedFile[];
-  /** Which process has the folder, or ended without giving it back. */
+  /** The process that has the folder, or was killed with it. */
   readonly holder: string | undefined;
   readonly notices: readonly Notice[];
   /** What a start would work with, or why it would refuse. */

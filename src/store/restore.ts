@@ -3,12 +3,14 @@
 import { existsSync, readFileSync, readdirSync, renameSync, rmSync, statSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { FatalError } from "../errors.ts";
+import { checksum } from "../primitives.ts";
 import { type Files, createFolder, writeNew } from "./copy.ts";
 import {
   type DataFolder,
   LOCK_OWNER,
   RESTORE,
   RESTORING,
+  STATE,
   errorCode,
   kindOf,
   nameTime,
@@ -25,11 +27,15 @@ export async function restoreFiles(
   files: Files,
   now: number,
 ): Promise<string | undefined> {
-  await finishRestore(folder);
+  // One that cannot be finished gives way to this one, and is kept aside with the rest.
+  await finishRestore(folder).catch((error: unknown) => {
+    if (!(error instanceof FatalError)) throw error;
+  });
   // 1. What is there is copied aside, where it is whole or not there at all.
   const aside = copyAside(folder, now);
   // 2. The copy is laid beside it, under names that the next start sweeps away.
-  const list = Buffer.from(JSON.stringify([...files.keys()]));
+  const sums = [...files].map(([name, content]) => [name, checksum().add(content).end()]);
+  const list = Buffer.from(JSON.stringify(Object.fromEntries(sums)));
   try {
     stageFiles(folder, new Map([...files, [RESTORE, list]]));
     await folder.sync();
@@ -60,12 +66,13 @@ function stageFiles(folder: DataFolder, files: Files): void {
 /**
  * 4. Ends a restore that counts. Every step may be repeated; nothing is done when there is none.
  * @returns whether the settings in the folder are others than before
+ * @throws {FatalError} exit code 78: it cannot be finished; nothing was changed
  */
 export async function finishRestore(folder: DataFolder): Promise<boolean> {
   const names = readdirSync(folder.path);
   if (!names.includes(RESTORE)) return false;
   const settings = readSettings(folder);
-  const restored = restoredNames(readFileSync(folder.at(RESTORE)));
+  const restored = restoredNames({ names, read: (name) => readFileSync(folder.at(name)) });
   for (const name of names.filter(isOurs)) {
     if (!restored.includes(name) && name !== RESTORE) rmSync(folder.at(name));
   }
@@ -84,32 +91,44 @@ const readSettings = (folder: DataFolder): string =>
 /** A folder as it is once its restore, if there is one that counts, has come to its end. */
 export function afterRestore(files: FolderFiles): FolderFiles {
   if (!files.names.includes(RESTORE)) return files;
-  const restored = restoredNames(files.read(RESTORE));
+  const restored = restoredNames(files);
   const others = files.names.filter((name) => !isOurs(name) && !name.endsWith(RESTORING));
   return {
     names: [...restored, ...others].toSorted(),
-    read: (name, limit) =>
-      files.read(files.names.includes(name + RESTORING) ? name + RESTORING : name, limit),
+    read: (name, limit) => files.read(placeOf(files, name), limit),
   };
 }
+
+/** Where a restored file is until its restore has come to its end. */
+const placeOf = ({ names }: FolderFiles, name: string): string =>
+  names.includes(name + RESTORING) ? name + RESTORING : name;
 
 /** State, settings, audit trail and what was set aside; not what belongs to the process that has the folder. */
 const isOurs = (name: string): boolean =>
   name !== LOCK_OWNER && ["file", "kept"].includes(kindOf(name));
 
-function restoredNames(content: Buffer): string[] {
-  try {
-    const names: unknown = JSON.parse(content.toString());
-    if (Array.isArray(names) && names.every((name) => typeof name === "string" && isOurs(name))) {
-      return names;
-    }
-  } catch {
-    // It is written whole before it gets its name: only the disk can have damaged it.
-  }
-  throw new FatalError(`${RESTORE} is damaged: it said which files a restore put in place`, {
+/** The names in restore.json, whose files must be there as it says: it may have come with a copy of half a folder. */
+function restoredNames(files: FolderFiles): string[] {
+  const sums = parseSums(files.read(RESTORE));
+  const isThere = ([name, sum]: [string, unknown]): boolean => {
+    const place = placeOf(files, name);
+    if (kindOf(name) !== "file" || !files.names.includes(place)) return false;
+    return checksum().add(files.read(place)).end() === sum;
+  };
+  if (sums.some(([name]) => name === STATE) && sums.every(isThere))
+    return sums.map(([name]) => name);
+  throw new FatalError("a restore was interrupted, and its files are not there as they were", {
     exitCode: 78,
-    hint: `remove it, then run postern restore once more`,
+    hint: "run postern restore once more",
   });
+}
+
+function parseSums(content: Buffer): [string, unknown][] {
+  try {
+    return Object.entries(JSON.parse(content.toString()));
+  } catch {
+    return [];
+  }
 }
 
 function copyAside(folder: DataFolder, now: number): string | undefined {

@@ -14,7 +14,7 @@ import {
 import { basename, dirname, join } from "node:path";
 import { needs } from "../needs.ts";
 import { type Entry, archive } from "../store/archives.ts";
-import { stopProcesses } from "../process.ts";
+import { programCommand, stopProcesses } from "../process.ts";
 import {
   type ModelClient,
   backUp,
@@ -141,7 +141,7 @@ describe("postern restore", () => {
       ["", 2],
     ] as const) {
       const data = place("data");
-      const words = [process.execPath, join(import.meta.dir, "../../src/main.ts"), "restore", file];
+      const words = [...programCommand(), "restore", file];
       const line = [...words, "--data", data].map((word) => `'${word}'`).join(" ");
       const child = Bun.spawn(["script", "-qec", line, "/dev/null"], { stdin: "pipe" });
       let printed = "";
