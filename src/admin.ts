@@ -8,7 +8,8 @@ import { readJsonObject } from "./form.ts";
 import { deleteClient, endEverything, endGrant } from "./oauth/grants.ts";
 import { ensureFolder, newClientId } from "./oauth/clients.ts";
 import { grantTypes, responseTypes } from "./oauth/metadata.ts";
-import { checkRedirectUri, serverOf } from "./oauth/rules.ts";
+import { readRedirectUris } from "./oauth/register.ts";
+import { serverOf } from "./oauth/rules.ts";
 import { newClientSecret } from "./oauth/tokens.ts";
 import { seconds, sha256 } from "./primitives.ts";
 import type { Client, Grant } from "./store/records.ts";
@@ -121,61 +122,72 @@ function resolveId(typed: string, ids: readonly string[], kind: string): string 
 export interface NewClient {
   readonly client_id: string;
   readonly client_secret?: string;
+  /** Of the server that the client was added to. */
+  readonly issuer: string;
+  /** The MCP server that it is for. */
+  readonly resource: string;
 }
 
 /**
  * Registers a client by hand: `{client_name, redirect_uris, confidential}`, or with `{client_name, resource_server}` an
- * MCP server on another host that may introspect tokens for that resource. The secret is shown this once.
+ * MCP server on another host that may introspect tokens for that resource (true: the first one). The secret is shown this
+ * once.
  */
 async function addClient(request: Request, _id: string, deps: Deps): Promise<NewClient> {
-  const asked = await readJsonObject(request, "invalid_request");
-  const {
-    client_name: name,
-    redirect_uris: uris = [],
-    confidential,
-    resource_server: resource,
-  } = asked;
-  if (typeof name !== "string" || name.trim() === "")
-    throw new OAuthError("invalid_request", "client_name is missing");
-  if (
-    resource !== undefined &&
-    (typeof resource !== "string" || !serverOf(deps.config, resource))
-  ) {
-    throw new OAuthError("invalid_target", `this server serves no resource ${String(resource)}`);
-  }
-  const redirects = Array.isArray(uris)
-    ? uris.filter((uri): uri is string => typeof uri === "string")
-    : [];
-  const bad = redirects
-    .map((uri) => ({ uri, checked: checkRedirectUri(uri) }))
-    .find(({ checked }) => !checked.ok);
-  if (bad && !bad.checked.ok)
-    throw new OAuthError(
-      "invalid_redirect_uri",
-      `the redirect URI ${bad.uri} ${bad.checked.problem}`,
-    );
-  if (resource === undefined && redirects.length === 0)
-    throw new OAuthError("invalid_redirect_uri", "a redirect URI is needed");
-  const secret = confidential === true || resource !== undefined ? newClientSecret() : undefined;
-  const client: Client = {
-    client_name: name.trim().slice(0, 200),
-    redirect_uris: redirects,
-    grant_types: resource === undefined ? [...grantTypes] : [],
-    response_types: resource === undefined ? [...responseTypes] : [],
-    token_endpoint_auth_method: secret === undefined ? "none" : "client_secret_basic",
-    scope: deps.config.scopes.join(" "),
-    client_id_issued_at: seconds(deps.now()),
-    source: "static",
-    ...(secret !== undefined && { secret_hash: sha256(secret) }),
-    ...(typeof resource === "string" && { resource_server: resource }),
-  };
+  const { config } = deps;
+  const client = readNewClient(await readJsonObject(request, "invalid_request"), deps);
+  const secret = client.token_endpoint_auth_method === "none" ? undefined : newClientSecret();
+  const record = { ...client, ...(secret !== undefined && { secret_hash: sha256(secret) }) };
   const id = await deps.store.update((draft) => {
-    const made = newClientId(ensureFolder(draft, deps.config.issuer).client_id_key);
-    draft.put("clients", made, client);
+    // A command line without the server's settings must not rename the folder.
+    const folder = draft.get("folder", "self") ?? ensureFolder(draft, config.issuer);
+    const made = newClientId(folder.client_id_key);
+    draft.put("clients", made, record);
     return made;
   });
   deps.audit.record("client_registered", { client: id, name: client.client_name, by: "owner" });
-  return { client_id: id, ...(secret !== undefined && { client_secret: secret }) };
+  return {
+    client_id: id,
+    ...(secret !== undefined && { client_secret: secret }),
+    issuer: config.issuer,
+    resource: client.resource_server ?? config.servers[0].resource,
+  };
+}
+
+/** @throws {OAuthError} invalid_request, invalid_target, invalid_redirect_uri */
+function readNewClient(asked: Record<string, unknown>, deps: Deps): Client {
+  const { client_name: name, redirect_uris: uris, confidential, resource_server: wanted } = asked;
+  if (typeof name !== "string" || name.trim() === "") {
+    throw new OAuthError("invalid_request", "client_name is missing");
+  }
+  const common = {
+    client_name: name.trim().slice(0, 200),
+    scope: deps.config.scopes.join(" "),
+    client_id_issued_at: seconds(deps.now()),
+    source: "static" as const,
+  };
+  if (wanted !== undefined) {
+    const resource = wanted === true ? deps.config.servers[0].resource : wanted;
+    if (typeof resource !== "string" || !serverOf(deps.config, resource)) {
+      throw new OAuthError("invalid_target", `this server serves no resource ${String(wanted)}`);
+    }
+    const none = { redirect_uris: [], grant_types: [], response_types: [] };
+    return {
+      ...common,
+      ...none,
+      token_endpoint_auth_method: "client_secret_basic",
+      resource_server: resource,
+    };
+  }
+  return {
+    ...common,
+    redirect_uris: readRedirectUris(uris),
+    grant_types: [...grantTypes],
+    response_types: [...responseTypes],
+    token_endpoint_auth_method: confidential === true ? "client_secret_basic" : "none",
+    // Not every client that takes an id has a field for the secret; PKCE binds the code either way.
+    ...(confidential === true && { auth_optional: true }),
+  };
 }
 
 async function removeClient(_request: Request, typed: string, deps: Deps): Promise<unknown> {

@@ -9,6 +9,15 @@ export const commandFlags = {
   salvage: { placeholder: "<new folder>", help: "write what can be saved into a new folder" },
   force: { placeholder: "", help: "replace the file when there is one" },
   "revoke-all": { placeholder: "", help: "end every login and browser session in the same step" },
+  for: {
+    placeholder: "<client>",
+    help: "claude, chatgpt, vscode, cursor, codex, gemini or inspector",
+  },
+  redirect: { placeholder: "<uri>", help: "redirect URI of the client" },
+  "resource-server": {
+    placeholder: "<name>",
+    help: "an MCP server on another host, which may introspect tokens",
+  },
 } as const;
 export type CommandFlag = keyof typeof commandFlags;
 

@@ -8,7 +8,12 @@ import { FatalError, reason } from "../errors.ts";
 import { open } from "./serve.ts";
 
 /** Calls one admin verb in the running server, or, with the folder's lock, in this process. */
-async function call<T>(config: Config, method: string, path: string, body?: unknown): Promise<T> {
+export async function callAdmin<T>(
+  config: Config,
+  method: string,
+  path: string,
+  body?: unknown,
+): Promise<T> {
   const init: RequestInit = {
     method,
     ...(body !== undefined && {
@@ -90,7 +95,7 @@ export async function listClients(
   _words: readonly string[],
   json: boolean,
 ): Promise<number> {
-  const rows = await call<ClientRow[]>(config, "GET", "/clients");
+  const rows = await callAdmin<ClientRow[]>(config, "GET", "/clients");
   if (json) return show(JSON.stringify(rows, null, 2));
   if (rows.length === 0) return show("no client is registered");
   return show(
@@ -112,7 +117,7 @@ export async function listGrants(
   _words: readonly string[],
   json: boolean,
 ): Promise<number> {
-  const rows = await call<GrantRow[]>(config, "GET", "/grants");
+  const rows = await callAdmin<GrantRow[]>(config, "GET", "/grants");
   if (json) return show(JSON.stringify(rows, null, 2));
   if (rows.length === 0) return show("nobody is logged in");
   return show(
@@ -131,7 +136,7 @@ export async function listGrants(
 }
 
 export async function removeClient(config: Config, [id = ""]: readonly string[]): Promise<number> {
-  const { deleted } = await call<{ deleted: string }>(
+  const { deleted } = await callAdmin<{ deleted: string }>(
     config,
     "DELETE",
     `/clients/${encodeURIComponent(id)}`,
@@ -140,7 +145,7 @@ export async function removeClient(config: Config, [id = ""]: readonly string[])
 }
 
 export async function revokeGrant(config: Config, [id = ""]: readonly string[]): Promise<number> {
-  const { revoked } = await call<{ revoked: string }>(
+  const { revoked } = await callAdmin<{ revoked: string }>(
     config,
     "DELETE",
     `/grants/${encodeURIComponent(id)}`,
@@ -149,7 +154,7 @@ export async function revokeGrant(config: Config, [id = ""]: readonly string[]):
 }
 
 export async function revokeAll(config: Config): Promise<number> {
-  const { revoked } = await call<{ revoked: number }>(config, "POST", "/revoke-all");
+  const { revoked } = await callAdmin<{ revoked: number }>(config, "POST", "/revoke-all");
   return show(`ended ${revoked} logins and all browser sessions`);
 }
 
@@ -158,7 +163,7 @@ export async function setPassword(config: Config): Promise<number> {
   if (process.stdin.isTTY && password !== (await readPassword("Again: "))) {
     throw new FatalError("the two passwords differ, nothing was changed");
   }
-  const { owner, revoked } = await call<{ owner: string; revoked: number }>(
+  const { owner, revoked } = await callAdmin<{ owner: string; revoked: number }>(
     config,
     "PUT",
     "/password",

@@ -10,6 +10,7 @@ import {
   commandFlags,
   parseCommandLine,
 } from "./command_line.ts";
+import { addClient } from "./add_client.ts";
 import {
   listClients,
   listGrants,
@@ -48,6 +49,7 @@ const commands: readonly Entry[] = [
   { words: ["serve"], parameters: "", help: "start the server (the default)", command: withConfig((config) => serve(config)) },
   { words: ["dev"], parameters: "", help: "start with a temporary folder and a printed password, to try things out", command: dev },
   { words: ["clients", "remove"], parameters: "<id>", help: "remove a client and end its logins", command: withConfig(removeClient) },
+  { words: ["clients", "add"], parameters: "", flags: ["for", "redirect", "resource-server"], help: "register a client by hand and say what to paste where", command: add },
   { words: ["clients"], parameters: "", help: "list registered clients", command: withConfig(listClients) },
   { words: ["grants", "revoke"], parameters: "<id>", help: "end one login", command: withConfig(revokeGrant) },
   { words: ["grants"], parameters: "", help: "list logins: which client, since when, from where", command: withConfig(listGrants) },
@@ -95,6 +97,10 @@ export async function run(argv: readonly string[]): Promise<number> {
     if (!known && error instanceof Error) process.stderr.write(`${error.stack ?? ""}\n`);
     return known ? error.exitCode : 1;
   }
+}
+
+function add(line: CommandLine): Promise<number> {
+  return addClient(readConfig(line.given, process.env), line);
 }
 
 async function dev(line: CommandLine): Promise<number> {

@@ -106,7 +106,8 @@ function readMetadata(asked: Record<string, unknown>, deps: Deps): Client {
   };
 }
 
-function readRedirectUris(value: unknown): string[] {
+/** @throws {OAuthError} invalid_redirect_uri */
+export function readRedirectUris(value: unknown): string[] {
   const refuse = (message: string): never => {
     throw new OAuthError("invalid_redirect_uri", message);
   };

@@ -31,7 +31,10 @@ const addServer = async (resource: string): Promise<NewClient> =>
   (await (
     await add({ client_name: "notes on the NAS", resource_server: resource })
   ).json()) as NewClient;
-const basic = ({ client_id, client_secret }: NewClient): Record<string, string> => ({
+const basic = ({
+  client_id,
+  client_secret,
+}: Pick<NewClient, "client_id" | "client_secret">): Record<string, string> => ({
   authorization: `Basic ${btoa(`${client_id}:${client_secret}`)}`,
 });
 const introspect = (
@@ -145,11 +148,7 @@ describe("RFC 7662 §2.1: who may ask", () => {
     [
       "an ordinary confidential client",
       async () =>
-        basic(
-          (await registerClient(server, {
-            token_endpoint_auth_method: "client_secret_basic",
-          })) as NewClient,
-        ),
+        basic(await registerClient(server, { token_endpoint_auth_method: "client_secret_basic" })),
     ],
     ["a bearer token", async () => ({ authorization: `Bearer ${login.tokens.access_token}` })],
   ])("not %s: 401", async (_name, headers) => {
