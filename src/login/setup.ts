@@ -26,8 +26,14 @@ export function writeSetupLink(deps: Deps, warn: (text: string) => void): void {
   }
 }
 
+/** The link in it opens nothing any more, or will not: a file that stays is only told. */
 export function removeSetupLink(deps: Deps): void {
-  rmSync(linkFile(deps), { force: true });
+  try {
+    rmSync(linkFile(deps), { force: true });
+  } catch (error) {
+    const message = `${linkFile(deps)} cannot be removed: ${reason(error)}`;
+    deps.audit.record("folder", { kind: "setup-link", message });
+  }
 }
 
 function showSetup(deps: Deps, problem?: string): Response {
