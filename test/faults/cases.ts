@@ -1,12 +1,23 @@
 // Every fault case there is, in the order of the printed table, and how one is run.
 import { cases as diskModel } from "./cases/disk_model.ts";
+import { cases as failingCalls } from "./cases/failing_calls.ts";
+import { cases as hotCopies } from "./cases/hot_copies.ts";
 import { cases as killPoints } from "./cases/kill_points.ts";
 import { cases as kills } from "./cases/kills.ts";
+import { cases as oldCopies } from "./cases/old_copies.ts";
 import { cases as powerCuts } from "./cases/power_cuts.ts";
 import { FailedStart, stopPrograms } from "./program.ts";
 import { type FaultCase, type Report, newReport } from "./report.ts";
 
-export const allCases: readonly FaultCase[] = [...killPoints, ...kills, ...diskModel, ...powerCuts];
+export const allCases: readonly FaultCase[] = [
+  ...killPoints,
+  ...failingCalls,
+  ...kills,
+  ...diskModel,
+  ...powerCuts,
+  ...hotCopies,
+  ...oldCopies,
+];
 
 /** Runs a case to its end, whatever happens in it, and leaves no process behind. */
 export async function runCase({ run }: FaultCase, size: number, seed: number): Promise<Report> {

@@ -1,6 +1,14 @@
 // Every kind of change that the program makes durable, each with the folder that it begins from: what the kill points and
 // the failing calls are tried on.
-import { appendFileSync, cpSync, readdirSync, rmSync, statSync, utimesSync } from "node:fs";
+import {
+  appendFileSync,
+  cpSync,
+  readFileSync,
+  readdirSync,
+  rmSync,
+  statSync,
+  utimesSync,
+} from "node:fs";
 import { join } from "node:path";
 import { openStore } from "../../src/store/folder.ts";
 import {
@@ -25,7 +33,7 @@ import {
   tokensOf,
 } from "./model.ts";
 import { ISSUER, type Program, launch, start, untilReady } from "./program.ts";
-import { type Injection, attach, straced } from "./strace.ts";
+import { type Injection, type Point, attach, pointsOf, straced } from "./strace.ts";
 
 /** Where the program makes a new state.json, in bytes of journal. */
 const JOURNAL_LIMIT = 4 * 1024 * 1024;
@@ -155,6 +163,8 @@ async function setUp(program: Program): Promise<unknown> {
 
 /** Who was not told that the setup was done can do it again, or it was done. */
 async function setUpAgain(program: Program): Promise<void> {
+  // It answers a moment before it says where.
+  while (program.stdout() === "") await Bun.sleep(5);
   if (program.stdout().includes("/setup?token=")) await setUp(program);
 }
 
@@ -249,34 +259,84 @@ export const commits: readonly Commit[] = [
   { name: "snapshot by size", prepare: nearlyFull, from: "running", act: outgrow },
 ];
 
+/** The calls of an undisturbed commit. */
+export async function findPoints(
+  commit: Commit,
+  template: Template,
+  log: string,
+): Promise<Point[]> {
+  const copy = copyTemplate(template);
+  const program = await disturb(commit, copy, log);
+  await program.kill();
+  const failing = (commit.injections ?? []).map((injection) => injection.split(":")[0]);
+  // One call has one fate.
+  const points = pointsOf(readFileSync(log, "utf8"), copy.folder).filter(
+    ({ name }) => !failing.includes(name),
+  );
+  rmSync(copy.folder, { recursive: true });
+  if (points.length === 0) throw new Error(`${commit.name} makes no system call`);
+  return points;
+}
+
 export interface Disturbance {
-  readonly injection?: Injection;
-  /** Name in the folder: calls on other files are let be. */
-  readonly file?: string | undefined;
+  readonly point: Point;
+  /** `signal=KILL`, `error=EIO`. */
+  readonly what: string;
+  /** Not only there but from there on. */
+  readonly forGood?: boolean;
 }
 
 /**
- * Runs the commit with things going wrong. The program may have ended by then; otherwise it runs on, undisturbed.
+ * Runs the commit with something going wrong. The program may have ended by then; otherwise it runs on, undisturbed.
  * @param log file that strace writes its record to
+ * @param statuses takes those of all answers
  */
 export async function disturb(
   { from, first, act, injections = [] }: Commit,
   { folder, world }: Template,
   log: string,
-  { injection, file }: Disturbance,
+  disturbance?: Disturbance,
+  statuses: number[] = [],
 ): Promise<Program> {
-  const all = injection === undefined ? injections : [...injections, injection];
-  const paths = file === undefined ? [] : [join(folder, file)];
+  const { what, paths } = injected(folder, disturbance, injections.length === 0);
   if (from === "start") {
-    const program = await launch({ folder, prefix: straced(log, all, paths) });
-    await act(program, world);
+    const program = await launch({ folder, prefix: straced(log, what, paths) });
+    await act(watched(program, statuses), world);
     return program;
   }
   const program = await start({ folder });
   await first?.(program, world);
-  const tracer = await attach(program, log, all, paths);
-  await act(program, world);
+  const tracer = await attach(program, log, [...injections, ...what], paths);
+  await act(watched(program, statuses), world);
   const dead = await Promise.race([program.exited, Bun.sleep(AFTER)]);
   await (dead === undefined ? tracer.detach() : tracer.ended);
   return program;
+}
+
+/** Calls on one file are counted best; but what strace does not look at does not fail either. */
+function injected(
+  folder: string,
+  disturbance: Disturbance | undefined,
+  alone: boolean,
+): { what: Injection[]; paths: string[] } {
+  if (!disturbance) return { what: [], paths: [] };
+  const { point, what, forGood = false } = disturbance;
+  const { name, file, onFile, onAny } = point;
+  const byFile = alone && file !== undefined;
+  const when = `${byFile ? onFile : onAny}${forGood ? "+" : ""}`;
+  return { what: [`${name}:${what}:when=${when}`], paths: byFile ? [join(folder, file)] : [] };
+}
+
+/** The program, with each status that it answers noted. */
+function watched(program: Program, statuses: number[]): Program {
+  const note = async (answer: Promise<Response>): Promise<Response> => {
+    const response = await answer;
+    statuses.push(response.status);
+    return response;
+  };
+  return {
+    ...program,
+    fetch: (path, init, from) => note(program.fetch(path, init, from)),
+    admin: (method, path, body) => note(program.admin(method, path, body)),
+  };
 }

@@ -29,6 +29,11 @@ export interface ModelClient {
   previous: string | undefined;
   /** The last answer was used: a call was made with it, or its refresh token was sent. */
   used: boolean;
+  /**
+   * Whether its refresh token may have been exchanged without its knowing. refused: it was answered 503, so nothing is
+   * exchanged for as long as that process lives.
+   */
+  exchanged: "no" | "refused" | "perhaps";
   /** Refresh tokens that must never be accepted again. */
   superseded: string[];
   ended: Ended;
@@ -114,6 +119,7 @@ export const newClient = (id: string, tokens: Tokens, from: string): ModelClient
   tokens,
   previous: undefined,
   used: false,
+  exchanged: "no",
   superseded: [],
   ended: "no",
 });
@@ -130,10 +136,19 @@ export async function refresh(
   const token = client.tokens.refresh_token;
   client.used = true;
   const answer = await present(program, client, token);
-  if (lose || !answer.tokens) return answer.status;
+  if (lose || !answer.tokens) {
+    if (answer.status !== 503) client.exchanged = "perhaps";
+    else if (client.exchanged === "no") client.exchanged = "refused";
+    return answer.status;
+  }
   // The answer to it has arrived: whatever came before it is of no use to anybody any more.
   if (client.previous !== undefined) client.superseded.push(client.previous);
-  Object.assign(client, { tokens: answer.tokens, previous: token, used: false });
+  Object.assign(client, {
+    tokens: answer.tokens,
+    previous: token,
+    used: false,
+    exchanged: "no",
+  });
   return answer.status;
 }
 
@@ -201,7 +216,10 @@ export async function changePassword(
 
 /** The process is gone: what held in its memory alone is open again. */
 export function processEnded(world: World): void {
-  for (const client of world.clients) if (client.ended === "held") client.ended = "perhaps";
+  for (const client of world.clients) {
+    if (client.ended === "held") client.ended = "perhaps";
+    if (client.exchanged === "refused") client.exchanged = "perhaps";
+  }
 }
 
 export interface JudgeOptions {
@@ -232,13 +250,15 @@ async function judgeGenerations(program: Program, world: World, report: Report):
   const response = await program.admin("GET", "/grants");
   const grants = (await response.json()) as { id: string; generation: number }[];
   const generations = new Map(grants.map(({ id, generation }) => [id, generation]));
-  for (const { tokens, ended } of world.clients) {
+  for (const { tokens, ended, exchanged } of world.clients) {
     if (ended !== "no") continue;
     const [family = "", generation] = tokens.refresh_token.slice("prt_".length).split(".");
     const stored = generations.get(family);
     if (stored === undefined) report.find("lost", "a login that was answered is gone");
     else if (stored < Number(generation)) {
       report.find("lost", `generation ${generation} was answered, and ${stored} was saved`);
+    } else if (exchanged !== "perhaps" && stored > Number(generation)) {
+      report.find("wrong", `generation ${stored} holds, and ${generation} was answered`);
     }
   }
 }

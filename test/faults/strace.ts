@@ -17,10 +17,11 @@ export interface Point {
   readonly label: string;
   /** Of the call. */
   readonly name: string;
-  /** Name in the folder, "." for the folder; undefined where calls are counted whatever file they are on. */
+  /** Name in the folder, "." for the folder; undefined: a name that nobody knows before. */
   readonly file: string | undefined;
-  /** Counted per thread, as strace does. */
-  readonly when: number;
+  /** The how many-eth call of this name it is, on this file and on any: counted per thread, as strace does. */
+  readonly onFile: number;
+  readonly onAny: number;
 }
 
 /**
@@ -37,15 +38,17 @@ export function pointsOf(log: string, folder: string): Point[] {
   return log.split("\n").flatMap((line): Point[] => {
     const [, thread = "", name = "", rest = ""] = /^(\d+) +(\w+)\((.*)/.exec(line) ?? [];
     if (name === "") return [];
-    const nth = count(thread, name);
+    const onAny = count(thread, name);
     const file = fileOf(rest, folder) ?? (isAnswer(name, rest) ? "answer" : undefined);
     if (file === undefined || /O_RDONLY|O_PATH/.test(rest)) return [];
     const label = `${name} ${file} #${count(name, file)}`;
     // Names that nobody knows before.
     if (/^state\.json\.\d+$|^answer$/.test(file)) {
-      return [{ label: label.replace(/\.\d+ /, ".temporary "), name, file: undefined, when: nth }];
+      return [
+        { label: label.replace(/\.\d+ /, ".temporary "), name, file: undefined, onFile: 0, onAny },
+      ];
     }
-    return [{ label, name, file, when: count(thread, name, file) }];
+    return [{ label, name, file, onFile: count(thread, name, file), onAny }];
   });
 }
 
@@ -58,10 +61,6 @@ function fileOf(call: string, folder: string): string | undefined {
 
 const isAnswer = (name: string, call: string): boolean =>
   name.startsWith("send") && /^\d+<socket:/.test(call);
-
-/** `signal=KILL`, `error=EIO`, `retval=100` at that point and nowhere else. */
-export const injectionAt = ({ name, when }: Point, what: string): Injection =>
-  `${name}:${what}:when=${when}`;
 
 /** What happens at a call: `fsync:signal=KILL:when=2`, `pwrite64:error=EIO`. */
 export type Injection = string;

@@ -3,12 +3,19 @@
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { type Commit, type Template, commits, copyTemplate, disturb } from "../commits.ts";
+import {
+  type Commit,
+  type Template,
+  commits,
+  copyTemplate,
+  disturb,
+  findPoints,
+} from "../commits.ts";
 import { judge, processEnded } from "../model.ts";
 import { startAgain } from "../program.ts";
 import { type FaultCase, type Report, spread } from "../report.ts";
 import { sizes } from "../sizes.ts";
-import { type Point, injectionAt, pointsOf } from "../strace.ts";
+import { type Point, pointsOf } from "../strace.ts";
 
 /** Rounds over what earlier ones have not hit, because another thread made the call. */
 const ROUNDS = 4;
@@ -56,25 +63,6 @@ async function killAtPoints(
   }
 }
 
-/** The calls of an undisturbed commit. */
-export async function findPoints(
-  commit: Commit,
-  template: Template,
-  log: string,
-): Promise<Point[]> {
-  const copy = copyTemplate(template);
-  const program = await disturb(commit, copy, log, {});
-  await program.kill();
-  const failing = (commit.injections ?? []).map((injection) => injection.split(":")[0]);
-  // One call has one fate.
-  const points = pointsOf(readFileSync(log, "utf8"), copy.folder).filter(
-    ({ name }) => !failing.includes(name),
-  );
-  rmSync(copy.folder, { recursive: true });
-  if (points.length === 0) throw new Error(`${commit.name} makes no system call`);
-  return points;
-}
-
 /** @returns what it was killed at; undefined: at nothing */
 async function killAt(
   commit: Commit,
@@ -83,8 +71,7 @@ async function killAt(
   point: Point,
   report: Report,
 ): Promise<string | undefined> {
-  const injection = injectionAt(point, "signal=KILL");
-  const killed = await disturb(commit, { folder, world }, log, { injection, file: point.file });
+  const killed = await disturb(commit, { folder, world }, log, { point, what: "signal=KILL" });
   const points = killed.exitCode() === 137 ? pointsOf(readFileSync(log, "utf8"), folder) : [];
   const hit = points.findLast(({ name }) => name === point.name)?.label;
   await killed.kill();

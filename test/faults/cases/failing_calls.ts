@@ -1,0 +1,118 @@
+// Each system call of every kind of commit made to fail, once or until somebody mends it: what was not saved is answered 503
+// and changes nothing, a revocation holds all the same, and it ends by itself.
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import {
+  type Commit,
+  type Template,
+  commits,
+  copyTemplate,
+  disturb,
+  findPoints,
+} from "../commits.ts";
+import { judge, processEnded } from "../model.ts";
+import { type Program, startAgain } from "../program.ts";
+import type { FaultCase, Report } from "../report.ts";
+import { sizes } from "../sizes.ts";
+import type { Point } from "../strace.ts";
+
+const ERRORS = ["EIO", "ENOSPC", "EROFS", "EACCES", "EDQUOT", "EMFILE", "EINTR"] as const;
+/** Exit codes with which a program may give up: in use, not ours, damaged. */
+const GIVEN_UP = [75, 77, 78];
+
+interface Failure {
+  readonly point: Point;
+  readonly error: (typeof ERRORS)[number];
+  readonly forGood: boolean;
+}
+
+export const cases: readonly FaultCase[] = commits.map((commit) => ({
+  name: `failing calls: ${commit.name}`,
+  sizes: sizes["failing calls"],
+  needs: ["linux", "strace"],
+  async run(size, report) {
+    const logs = mkdtempSync(join(tmpdir(), "postern-strace-"));
+    const log = join(logs, "log");
+    const template = await commit.prepare();
+    try {
+      const failures = await allFailures(commit, template, log);
+      for (let left = Math.min(size, failures.length); left > 0; left--) {
+        const [failure] = failures.splice(report.random.below(failures.length), 1);
+        const copy = copyTemplate(template);
+        try {
+          if (failure) await failAt(commit, copy, log, failure, report);
+        } finally {
+          rmSync(copy.folder, { recursive: true });
+        }
+      }
+    } finally {
+      rmSync(template.folder, { recursive: true });
+      rmSync(logs, { recursive: true });
+    }
+  },
+}));
+
+async function allFailures(commit: Commit, template: Template, log: string): Promise<Failure[]> {
+  const points = await findPoints(commit, template, log);
+  return points
+    .filter(({ label }) => !label.includes(" answer "))
+    .flatMap((point) =>
+      ERRORS.flatMap((error) => [
+        { point, error, forGood: false },
+        // A call that is interrupted for ever is made for ever.
+        ...(error === "EINTR" ? [] : [{ point, error, forGood: true }]),
+      ]),
+    );
+}
+
+async function failAt(
+  commit: Commit,
+  { folder, world }: Template,
+  log: string,
+  { point, error, forGood }: Failure,
+  report: Report,
+): Promise<void> {
+  const statuses: number[] = [];
+  report.tried(`${commit.name}, ${error} ${forGood ? "from" : "at"} ${point.label}`);
+  const disturbance = { point, what: `error=${error}`, forGood };
+  const program = await disturb(commit, { folder, world }, log, disturbance, statuses);
+  judgeAnswers(commit, readFileSync(log, "utf8"), statuses, report);
+  if (commit.from === "running" && program.exitCode() === undefined) {
+    await commit.settle?.(program, world);
+    await judge(program, world, report);
+  }
+  judgeEnd(commit, program, report);
+  await program.kill();
+  processEnded(world);
+  const again = await startAgain(program);
+  await commit.settle?.(again, world);
+  await judge(again, world, report);
+  await again.kill();
+}
+
+/** 503 for what was not saved, and no other failure. */
+function judgeAnswers(
+  { from }: Commit,
+  log: string,
+  statuses: readonly number[],
+  report: Report,
+): void {
+  const odd = statuses.filter((status) => status >= 500 && status !== 503);
+  if (odd.length > 0) report.find("wrong", `answered ${odd.join(", ")}`);
+  const unsaved = /^\d+ +(\w+)\([^"<]*["<]\S*journal\.\d+\.jsonl.*= -1 (\w+).*\(INJECTED\)/m.exec(
+    log,
+  );
+  const [, call = "", error] = unsaved ?? [];
+  if (from === "start" || error === "EINTR" || !/^(openat|pwrite64|fsync|fdatasync)$/.test(call))
+    return;
+  if (!statuses.includes(503)) report.find("wrong", `${call} failed, and nobody was answered 503`);
+}
+
+/** It goes on, or it says why it cannot. */
+function judgeEnd({ name }: Commit, program: Program, report: Report): void {
+  const exitCode = program.exitCode();
+  if (exitCode === undefined || exitCode === 0) return;
+  if (GIVEN_UP.includes(exitCode) && program.stderr().includes("postern: ")) return;
+  report.find("wrong", `${name} ended with ${exitCode}: ${program.stdout()}${program.stderr()}`);
+}
