@@ -176,7 +176,10 @@ function replay(
   }
   const unreadable = journals.filter(({ isReadable }) => !isReadable).map(({ name }) => name);
   for (const name of unreadable) {
-    assertNothingBehind(state, name, readJournal(files.read(name)));
+    const text = readJournal(files.read(name));
+    assertNothingBehind(state, name, text);
+    // The first journal of a folder that was never answered, or all that there was.
+    if (state.rev === 0 && text.badBytes > 0) state.torn = nothingRead(name, text.badBytes);
   }
   if (base?.edited && state.rev > rev) {
     throw new Error("its checksum was emptied by hand, but there are journals above it");
@@ -285,6 +288,11 @@ function passedOver(failure: string): Notice {
   const message = `${failure}; its last generation and the journals are used instead`;
   return { kind: "previous-snapshot", message };
 }
+
+const nothingRead = (name: string, bytes: number): Notice => ({
+  kind: "nothing-read",
+  message: `none of the ${bytes} bytes of ${name} can be read: the folder begins anew`,
+});
 
 const editTaken: Notice = {
   kind: "edited",

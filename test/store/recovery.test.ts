@@ -205,6 +205,13 @@ describe("replay", () => {
     expect(error.exitCode).toBe(78);
   });
 
+  test("STORE recovery 5: a folder that begins anew because nothing can be read says so", async () => {
+    const { records, notices } = await load({ [first.name]: "\0".repeat(first.text.length) });
+    expect(records).toEqual({});
+    expect(kindsOf(notices)).toEqual(["nothing-read"]);
+    expect(notices[0]?.message).toContain(` ${first.text.length} bytes of ${first.name} `);
+  });
+
   test("STORE recovery 5: one acknowledged line is enough, wherever its header is damaged", async () => {
     const { name, header, text } = handJournal(3, chainAt(3), [change("r4", "v4")]);
     for (let place = 0; place < header.length - 1; place++) {
