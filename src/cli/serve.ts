@@ -63,7 +63,7 @@ export async function open(
   });
   const audit = openAudit({
     folder: config.data,
-    now: clock.now,
+    now: store.now,
     print: (event) => {
       const line = eventLine(event);
       if (line !== undefined) terminal.log(line);
@@ -76,7 +76,7 @@ export async function open(
     audit,
     limits: createLimits(config.rateLimits, clock.monotonic),
     passwords: createPasswords(),
-    now: clock.now,
+    now: store.now,
     monotonic: clock.monotonic,
     internet: { resolve: resolveHost, isAllowed: isPublicAddress },
     documents: new Map(),

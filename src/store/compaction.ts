@@ -178,8 +178,9 @@ async function finish(state: State, moment: Moment): Promise<void> {
     state.failedAt = state.monotonic();
     throw error;
   }
-  const { folder, journal, endedAt, now, monotonic } = state;
+  const { folder, journal, endedAt, clock, monotonic } = state;
   try {
+    const now = clock.stamp;
     await dropJournals({ folder, current: journal.name(), endedAt, now, monotonic });
   } catch (error) {
     state.notice({ kind: "journal-kept", message: `an old journal stays: ${reason(error)}` });

@@ -58,6 +58,8 @@ export interface OpenStore extends Store {
   /** There was nothing at all in the folder. */
   readonly isNew: boolean;
   readonly counters: Readonly<Counters>;
+  /** Epoch milliseconds to decide by: the clock's, unless it does not fit the folder or jumped. */
+  now(): number;
   /** Writes the snapshot now. Rejects when that fails; nothing is lost then. */
   compact(): Promise<void>;
 }
@@ -122,7 +124,7 @@ async function openLocked(
   // 15.
   const running = startRunning({ ...options, folder, lock, counters, clock, recovered, main });
   await running.settle(snapshot !== undefined && !main?.isSealed);
-  return tablesOf(running, options, counters, isNew);
+  return tablesOf(running, { now: clock.time, monotonic }, counters, isNew);
 }
 
 // 2. Our temporary files are from writes that never came to their end.
@@ -183,12 +185,11 @@ const otherSettings = (): FatalError =>
 
 function tablesOf(
   { memory, update, revoke, compact, close }: Running,
-  { now, monotonic }: StoreOptions,
+  clocks: Pick<StoreOptions, "now" | "monotonic">,
   counters: Counters,
   isNew: boolean,
 ): OpenStore {
   const { tables } = memory;
-  const clocks = { now, monotonic };
   return {
     clients: durableTable("clients", tables.clients, update),
     refresh_tokens: durableTable("refresh_tokens", tables.refresh_tokens, update),
@@ -199,6 +200,7 @@ function tablesOf(
     assertions: memoryTable({ cap: ASSERTIONS, whenFull: "refuse", ...clocks }),
     isNew,
     counters,
+    now: clocks.now,
     update,
     revoke,
     compact,

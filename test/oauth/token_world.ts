@@ -78,9 +78,9 @@ export class World {
     return this.#server;
   }
 
-  /** Epoch seconds. */
+  /** Epoch seconds, as the server has them: after a clock that went back it goes on from what the folder knows. */
   get now(): number {
-    return Math.floor(this.clock.at / 1000);
+    return Math.floor((this.#server?.deps.now() ?? this.clock.at) / 1000);
   }
 
   /** @param ahead generations that the presented refresh token was ahead of the folder */

@@ -178,9 +178,11 @@ describe("the clock", () => {
     expect(folder.plausible()).toBe(true);
   });
 
-  test("that is doubted does not become the measure of the next start", () => {
+  test("that is doubted does not become the measure of the next start: what runs is counted", () => {
     const { clock, folder } = clockOff(3650 * DAY);
     expect(folder.stamp()).toBe(START);
+    clock.wait(3_600_000.5);
+    expect(folder.stamp()).toBe(START + 3_600_000);
     clock.wall = START + 5;
     expect(folder.stamp()).toBe(START + 5);
   });
@@ -189,10 +191,65 @@ describe("the clock", () => {
     expect(
       folderClock(
         undefined,
-        () => 7,
+        () => START,
         () => 0,
       ).plausible(),
     ).toBe(true);
+  });
+});
+
+describe("the time to decide by", () => {
+  const begin = (off: number, newest: number | undefined = START) => {
+    const clock = testClock(START + off);
+    const { time } = folderClock(
+      newest,
+      () => clock.wall,
+      () => clock.running,
+    );
+    return { clock, time };
+  };
+
+  test.each([
+    ["a day back", -DAY],
+    ["in 1970", -START],
+  ])("goes on from what the folder knows under a clock %s at the start", (_, off) => {
+    const { clock, time } = begin(off);
+    expect(time()).toBe(START);
+    clock.wait(1000);
+    expect(time()).toBe(START + 1000);
+    clock.wall = START + 5000;
+    expect(time()).toBe(START + 5000);
+  });
+
+  test.each([
+    ["a day back", -DAY],
+    ["to 1970", -START],
+    ["ten years ahead", 3650 * DAY],
+  ])("goes on while a clock that jumped %s is not believed", (_, off) => {
+    const { clock, time } = begin(0);
+    expect(time()).toBe(START);
+    clock.wall += off;
+    clock.wait(1000);
+    expect(time()).toBe(START + 1000);
+    clock.wall -= off;
+    expect(time()).toBe(START + 1000);
+  });
+
+  test("is the clock's after a rest, however long, so that what expired meanwhile is over", () => {
+    const { clock, time } = begin(3650 * DAY);
+    expect(time()).toBe(START + 3650 * DAY);
+    clock.wall = START + 7;
+    expect(time()).toBe(START + 7);
+  });
+
+  test("is never before there was any Postern, however long the clock says so", () => {
+    const { clock, time } = begin(-START, undefined);
+    const first = time();
+    expect(first).toBeGreaterThan(Date.UTC(2025, 0, 1));
+    clock.wait(2 * DAY);
+    expect(time()).toBe(first + 2 * DAY);
+    clock.wall = START;
+    expect(time()).toBe(START);
   });
 });
 
@@ -221,7 +278,8 @@ describe("a folder under a wrong clock", () => {
     expect(kindsOf(right.notices)).not.toContain("clock");
     const journals = journalNames(path).map((name) => readFileSync(join(path, name), "utf8"));
     const times = [...journals.join("").matchAll(/"at":(\d+)/g)].map(([, time]) => Number(time));
-    expect(new Set(times)).toEqual(new Set([START]));
+    // What ran is counted; nothing of the wrong clock is written down.
+    expect(times.toSorted()).toEqual([0, 0, 1, 2].map((hours) => START + hours * 3_600_000));
   });
 
   test("removes what is over once the clock is believed", async () => {
