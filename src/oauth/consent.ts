@@ -63,7 +63,7 @@ async function settle(
   session: FoundSession,
   deps: Deps,
 ): Promise<Answered> {
-  if (allowed && asked.known !== "stored") await storeClient(asked, deps);
+  if (allowed) await storeClient(asked, deps);
   const code = newCode();
   const to = { uri: asked.redirectUri, state: asked.state };
   const fresh: Answered = allowed
@@ -94,13 +94,22 @@ async function settle(
   });
 }
 
-/** A client that comes from its document, or whose record was lost, is stored as shown; durable before the code exists. */
+/**
+ * A client that comes from its document, or whose record was lost, is stored as shown; durable before the code exists. So is
+ * one that is known already: a disk that takes nothing is told to the person here, and not to the client afterwards.
+ */
 async function storeClient(
-  { client: { id, client } }: AuthorizationRequest,
+  { client: { id, client }, known }: AuthorizationRequest,
   deps: Deps,
 ): Promise<void> {
   await deps.store.update((draft) => {
-    const { first_grant_at, last_grant_ended_at } = draft.get("clients", id) ?? {};
+    const stored = draft.get("clients", id);
+    if (known === "stored") {
+      // Deleted while it was shown: redeeming the code says so.
+      if (stored) draft.put("clients", id, stored);
+      return;
+    }
+    const { first_grant_at, last_grant_ended_at } = stored ?? {};
     draft.put("clients", id, {
       ...client,
       ...(first_grant_at !== undefined && { first_grant_at }),
