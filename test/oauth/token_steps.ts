@@ -152,11 +152,12 @@ async function probe(world: World, { name }: Login, dice: Dice): Promise<void> {
     const behind = dice.pick([-1, 0, 1, 1, 1, 1, 1, 2, 3]) ?? 1;
     const generation = family.generation - behind;
     const sent = { who: "a thief", honest: false, generation, address: address(dice) };
-    await copy.run([
-      login.refreshTokens.has(generation)
-        ? refreshRequest(copy, login, sent)
-        : await anything(copy, login, dice),
-    ]);
+    const request = login.refreshTokens.has(generation)
+      ? refreshRequest(copy, login, sent)
+      : await anything(copy, login, dice);
+    const trouble = dice.next();
+    if (trouble < 0.15) copy.fillDisk(0);
+    await (trouble > 0.7 ? copy.crash([request]) : copy.run([request]));
     await copy.run([await anything(copy, login, dice)]);
   });
 }
@@ -253,7 +254,8 @@ const acts = {
   crash: async (world, login, dice) => {
     const isCalm = !world.diskIsFull && !world.isUnsettled;
     const requests = isCalm && dice.happens(0.7) ? await underWay(world, login, dice) : [];
-    await world.crash(requests, dice.below(12));
+    const isAtAnswer = requests.length > 0 && dice.happens(0.5);
+    await world.crash(requests, isAtAnswer ? undefined : dice.below(12));
   },
   backUp: (world) => {
     if (world.backups.length < 5) world.backUp();
