@@ -200,22 +200,29 @@ function stopSignal(): { asked: Promise<string>; insisted: Promise<string>; forg
 /** data/admin.sock, 0600: who may open the file may do what the owner may. */
 function openAdminSocket(deps: Deps, terminal: Terminal): Listener | undefined {
   const path = join(deps.config.data, "admin.sock");
+  let server: ReturnType<typeof Bun.serve> | undefined;
   try {
     rmSync(path, { force: true });
-    const server = Bun.serve({ unix: path, fetch: (request) => admin(request, deps) });
+    server = Bun.serve({ unix: path, fetch: (request) => admin(request, deps) });
     chmodSync(path, 0o600);
-    return {
-      close: async (force) => {
-        await server.stop(force);
-        rmSync(path, { force: true });
-      },
-    };
   } catch (error) {
+    void server?.stop(true);
     terminal.warn(
       `no admin socket (${reason(error)}): stop the server to use postern clients, grants and password`,
     );
     return undefined;
   }
+  const opened = server;
+  return {
+    close: async (force) => {
+      await opened.stop(force);
+      try {
+        rmSync(path, { force: true });
+      } catch {
+        // The next start takes it away.
+      }
+    },
+  };
 }
 
 async function sayStart(opened: Opened, terminal: Terminal): Promise<void> {
