@@ -38,7 +38,7 @@ import { type Injection, type Point, attach, pointsOf, straced } from "./strace.
 /** Where the program makes a new state.json, in bytes of journal. */
 const JOURNAL_LIMIT = 4 * 1024 * 1024;
 /** Milliseconds that a step may take under strace. */
-const PATIENCE = 20_000;
+const PATIENCE = 10_000;
 
 /** Milliseconds that a program goes on after the last answer. */
 const AFTER = 40;
@@ -56,6 +56,8 @@ export interface Commit {
   readonly from: "start" | "running";
   /** What goes before, undisturbed. */
   readonly first?: (program: Program, world: World) => Promise<unknown>;
+  /** The program is told to stop. */
+  readonly stops?: boolean;
   /** Resolves when the change was answered, or never will be. */
   act(program: Program, world: World): Promise<unknown>;
   /** What else goes wrong meanwhile. */
@@ -181,10 +183,13 @@ async function outgrow(program: Program, { clients }: World): Promise<void> {
   }
 }
 
+const stop = (program: Program): Promise<unknown> =>
+  Promise.race([program.kill("SIGTERM"), Bun.sleep(PATIENCE)]);
+
 /** A whole life: it starts, and it is told to stop. */
 async function startAndStop(program: Program): Promise<void> {
   await untilReady(program, PATIENCE).catch(unanswered);
-  await program.kill("SIGTERM");
+  await stop(program);
 }
 
 const refreshOne = (program: Program, { clients }: World, index = 0): Promise<unknown> => {
@@ -207,7 +212,14 @@ async function revokeOne(program: Program, { clients: [client] }: World): Promis
 }
 
 export const commits: readonly Commit[] = [
-  { name: "first start", prepare: nothing, from: "start", act: startAndStop, settle: setUpAgain },
+  {
+    name: "first start",
+    prepare: nothing,
+    from: "start",
+    stops: true,
+    act: startAndStop,
+    settle: setUpAgain,
+  },
   { name: "setup", prepare: nothing, from: "running", act: setUp, settle: setUpAgain },
   { name: "registration", prepare: inUse, from: "running", act: register },
   { name: "consent and code", prepare: inUse, from: "running", act: letIn },
@@ -246,15 +258,28 @@ export const commits: readonly Commit[] = [
     act: refreshTwo,
     injections: ["fsync:error=EIO:when=1"],
   },
-  { name: "start and stop", prepare: inUse, from: "start", act: startAndStop },
-  { name: "start over expired logins", prepare: expired, from: "start", act: startAndStop },
-  { name: "start over a damaged state", prepare: damaged, from: "start", act: startAndStop },
+  { name: "start and stop", prepare: inUse, from: "start", stops: true, act: startAndStop },
+  {
+    name: "start over expired logins",
+    prepare: expired,
+    from: "start",
+    stops: true,
+    act: startAndStop,
+  },
+  {
+    name: "start over a damaged state",
+    prepare: damaged,
+    from: "start",
+    stops: true,
+    act: startAndStop,
+  },
   {
     name: "snapshot at a clean stop",
     prepare: inUseForLong,
     from: "running",
     first: refreshTwo,
-    act: (program) => program.kill("SIGTERM"),
+    stops: true,
+    act: stop,
   },
   { name: "snapshot by size", prepare: nearlyFull, from: "running", act: outgrow },
 ];

@@ -109,10 +109,11 @@ function judgeAnswers(
   if (!statuses.includes(503)) report.find("wrong", `${call} failed, and nobody was answered 503`);
 }
 
-/** It goes on, or it says why it cannot. */
-function judgeEnd({ name }: Commit, program: Program, report: Report): void {
+/** It goes on until it is told to stop, or it says why it cannot. */
+function judgeEnd({ stops = false }: Commit, program: Program, report: Report): void {
   const exitCode = program.exitCode();
-  if (exitCode === undefined || exitCode === 0) return;
-  if (GIVEN_UP.includes(exitCode) && program.stderr().includes("postern: ")) return;
-  report.find("wrong", `${name} ended with ${exitCode}: ${program.stdout()}${program.stderr()}`);
+  if (exitCode === (stops ? 0 : undefined)) return;
+  if (exitCode !== undefined && GIVEN_UP.includes(exitCode) && program.stderr() !== "") return;
+  const how = exitCode === undefined ? "did not stop" : `ended with ${exitCode}`;
+  report.find("wrong", `the program ${how}: ${program.stdout()}${program.stderr()}`);
 }
