@@ -1,6 +1,7 @@
 // Parts of the machine that some tests need: without its part a test is skipped with a message, or fails where skipping is forbidden.
 import { existsSync, readFileSync } from "node:fs";
 import { test } from "bun:test";
+import { fakeTimeLibrary } from "./faults/faketime.ts";
 import { canLoop } from "./faults/loop_disk.ts";
 
 interface Part {
@@ -41,6 +42,7 @@ const parts = {
   chromium: { present: () => chromiumPath() !== undefined, remedy: "install chromium" },
   strace: { present: () => Bun.which("strace") !== null, remedy: "install strace" },
   linux: { present: () => process.platform === "linux", remedy: "run on Linux" },
+  faketime: { present: () => fakeTimeLibrary() !== undefined, remedy: "install faketime" },
   ext4: { present: () => canLoop("ext4"), remedy: "as root, install e2fsprogs, allow loop mounts" },
   xfs: { present: () => canLoop("xfs"), remedy: "as root, install xfsprogs, allow loop mounts" },
   root: { present: () => process.getuid?.() === 0, remedy: "run as root" },

@@ -1,4 +1,5 @@
 // Every fault case there is, in the order of the printed table, and how one is run.
+import { cases as clocks } from "./cases/clocks.ts";
 import { cases as diskModel } from "./cases/disk_model.ts";
 import { cases as failingCalls } from "./cases/failing_calls.ts";
 import { cases as hotCopies } from "./cases/hot_copies.ts";
@@ -17,6 +18,7 @@ export const allCases: readonly FaultCase[] = [
   ...powerCuts,
   ...hotCopies,
   ...oldCopies,
+  ...clocks,
 ];
 
 /** Runs a case to its end, whatever happens in it, and leaves no process behind. */

@@ -10,4 +10,5 @@ export const sizes = {
   "power cuts": { sample: 6, nightly: 30, long: 300 },
   "hot copies": { sample: 8, nightly: 100, long: 1_000 },
   "old copies": { sample: 2, nightly: 30, long: 300 },
+  clocks: { sample: 5, nightly: 30, long: 300 },
 } satisfies Record<string, Sizes>;
