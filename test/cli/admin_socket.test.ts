@@ -15,7 +15,7 @@ afterAll(async () => {
 
 needs("linux", "strace").each([
   ["a mode that cannot be set", "chmod:error=EIO"],
-  ["a name that cannot be removed", "unlink:error=EIO:when=2+"],
+  ["a name that cannot be removed", "unlink:error=EIO:when=3+"],
 ])("%s leaves no server behind", async (_, injection) => {
   const prefix = straced(join(folder, "strace"), [injection], [join(folder, "admin.sock")]);
   const program = await start({ folder, prefix, patience: 20_000 });
