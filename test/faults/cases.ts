@@ -2,6 +2,7 @@
 import { cases as clocks } from "./cases/clocks.ts";
 import { cases as diskModel } from "./cases/disk_model.ts";
 import { cases as failingCalls } from "./cases/failing_calls.ts";
+import { cases as fullDisk } from "./cases/full_disk.ts";
 import { cases as hotCopies } from "./cases/hot_copies.ts";
 import { cases as killPoints } from "./cases/kill_points.ts";
 import { cases as kills } from "./cases/kills.ts";
@@ -13,6 +14,7 @@ import { type FaultCase, type Report, newReport } from "./report.ts";
 export const allCases: readonly FaultCase[] = [
   ...killPoints,
   ...failingCalls,
+  ...fullDisk,
   ...kills,
   ...diskModel,
   ...powerCuts,
