@@ -19,12 +19,21 @@ import {
 } from "./token_table.ts";
 import type { World } from "./token_world.ts";
 
-/** What a full disk or a client that is gone adds to the answer of the table. */
-function withTrouble(world: World, login: Login, table: Outcome, refused: Outcome[]): Outcome[] {
-  const outcomes = [table];
-  const isEnded = (family: Family): boolean => !family.alive || world.now >= family.endsAt;
-  if (world.lostClients.has(login.clientId) && isEnded(table.next)) {
-    outcomes.push({ answer: "401 invalid_client", next: table.next });
+/** What a full disk or a client that is gone makes of the answer of the table. */
+function withTrouble(
+  world: World,
+  { clientId }: Login,
+  family: Family,
+  table: Outcome,
+  refused: readonly Outcome[],
+): Outcome[] {
+  const outcomes: Outcome[] = [];
+  const isOver = world.now >= family.endsAt;
+  // Long after its end it may be gone, and nothing is left to write.
+  const writes = !isOver && (table.ends === true || table.next !== family);
+  if (!writes || !world.diskIsDead) outcomes.push(table);
+  if (world.lostClients.has(clientId) && (!family.alive || isOver)) {
+    outcomes.push({ answer: "401 invalid_client", next: family });
   }
   return world.diskIsFull ? [...outcomes, ...refused] : outcomes;
 }
@@ -78,7 +87,7 @@ export function refreshRequest(world: World, login: Login, sent: RefreshSent): R
       const held = table.ends ? [{ answer: UNAVAILABLE, next: DEAD }] : [];
       // A disk that refuses others refuses this one before it was looked at.
       const unseen = table.ends && world.isAlone ? [] : [{ answer: UNAVAILABLE, next: family }];
-      return withTrouble(world, login, table, [...held, ...unseen]);
+      return withTrouble(world, login, family, table, [...held, ...unseen]);
     },
     heard: (answer, before) => hearRefresh(login, sent, answer, before, now),
   };
@@ -135,7 +144,7 @@ function revocation(
     },
     outcomes: (family) => {
       const outcome = table(family);
-      return withTrouble(world, login, outcome, [{ ...outcome, answer: UNAVAILABLE }]);
+      return withTrouble(world, login, family, outcome, [{ ...outcome, answer: UNAVAILABLE }]);
     },
   };
 }
@@ -156,7 +165,10 @@ const ends = (login: Login, answer: string | undefined, expected: string): void 
 export function refreshRevocation(world: World, login: Login, generation: number): Request {
   login.facts.ending = true;
   const token = login.refreshTokens.get(generation) ?? "";
-  const table = (): Outcome => ({ answer: "200", next: DEAD });
+  const table = (family: Family): Outcome => ({
+    answer: "200",
+    next: family.alive ? DEAD : family,
+  });
   return {
     ...revocation(world, login, `refresh ${generation}`, token, table),
     heard: (answer) => ends(login, answer, "200"),
@@ -173,8 +185,9 @@ export function codeAgain(world: World, login: Login): Request {
     text: `${login.name}: its code comes again`,
     send: async () => read(await redeemCode(world.server, login.clientId, login.code.text), login),
     outcomes: (family) => {
-      const forgotten = withTrouble(world, login, { answer, next: family }, []);
-      const replayed = withTrouble(world, login, { answer, next: family, ends: true }, [
+      const forgotten = withTrouble(world, login, family, { answer, next: family }, []);
+      const ending = { answer, next: family, ends: family.alive };
+      const replayed = withTrouble(world, login, family, ending, [
         { answer: UNAVAILABLE, next: DEAD },
       ]);
       if (remembered === "perhaps") return [...forgotten, ...replayed];
@@ -191,12 +204,11 @@ export function ownerRevocation(world: World, login: Login): Request {
     text: `${login.name}: the owner revokes it`,
     send: () => world.asOwner("DELETE", `/grants/${login.id}`),
     outcomes: (family) => {
-      const known = { answer: "200", next: DEAD };
-      const unknown = { answer: "404", next: DEAD };
-      const outcomes = world.diskIsFull ? [{ answer: "503", next: DEAD }] : [];
-      if (family.alive) outcomes.push(known);
+      const outcomes: Outcome[] = [];
+      if (family.alive && !world.diskIsDead) outcomes.push({ answer: "200", next: DEAD });
+      if (family.alive && world.diskIsFull) outcomes.push({ answer: "503", next: DEAD });
       // Long after its end it may be gone.
-      if (!family.alive || world.now >= family.endsAt) outcomes.push(unknown);
+      if (!family.alive || world.now >= family.endsAt) outcomes.push({ answer: "404", next: DEAD });
       return outcomes;
     },
     heard: (answer) => ends(login, answer, "200"),
@@ -252,9 +264,9 @@ export async function wrongToken(
       const fields = { grant_type: "refresh_token", client_id: clientId, refresh_token: token };
       return read(await postToken(world.server, fields, address), login);
     },
-    outcomes: (family_) =>
-      withTrouble(world, login, { answer: "400 invalid_grant", next: family_ }, [
-        { answer: UNAVAILABLE, next: family_ },
+    outcomes: (state) =>
+      withTrouble(world, login, state, { answer: "400 invalid_grant", next: state }, [
+        { answer: UNAVAILABLE, next: state },
       ]),
   };
 }

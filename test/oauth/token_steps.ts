@@ -134,6 +134,13 @@ async function underWay(world: World, login: Login, dice: Dice): Promise<Request
   return requests;
 }
 
+/** What shows best whether a login is still there. */
+async function afterwards(world: World, login: Login, dice: Dice): Promise<Request> {
+  const names = [...login.accessTokens.keys()].slice(-2);
+  if (dice.happens(0.3)) return useRequest(world, login, "somebody", dice.pick(names) ?? "");
+  return dice.happens(0.5) ? ownerRevocation(world, login) : anything(world, login, dice);
+}
+
 /** Somebody comes with an old token at an interesting moment; what happens then has no part in the rest. */
 async function probe(world: World, { name }: Login, dice: Dice): Promise<void> {
   if (world.diskIsFull || world.isUnsettled) return;
@@ -158,7 +165,7 @@ async function probe(world: World, { name }: Login, dice: Dice): Promise<void> {
     const trouble = dice.next();
     if (trouble < 0.15) copy.fillDisk(0);
     await (trouble > 0.7 ? copy.crash([request]) : copy.run([request]));
-    await copy.run([await anything(copy, login, dice)]);
+    await copy.run([await afterwards(copy, login, dice)]);
   });
 }
 

@@ -52,6 +52,8 @@ export class World {
   /** The latest that the clock ever showed. */
   #latest = 0;
   diskIsFull = false;
+  /** Not even a byte has room. */
+  diskIsDead = false;
   /** What is written in the background may be lost. */
   isCrashing = false;
   /** Clients that the folder may have forgotten. */
@@ -60,6 +62,7 @@ export class World {
   isUnsettled = false;
   /** A revocation holds in memory and waits for the disk. */
   #owes = false;
+  #room = 0;
   /** Nothing but the request at hand could be refused by the disk. */
   isAlone = true;
 
@@ -226,14 +229,18 @@ export class World {
     this.#written();
   }
 
-  /** The process is gone, with requests under way or without; what it answered is in the folder. */
-  async crash(requests: readonly Request[], turns: number): Promise<void> {
+  /**
+   * The process is gone, with requests under way or without; what it answered is in the folder.
+   * @param turns of the event loop that the requests had; undefined: until the first was answered, and no longer
+   */
+  async crash(requests: readonly Request[], turns?: number): Promise<void> {
     const before = knownOf(requests);
     const answers: (string | undefined)[] = requests.map(() => undefined);
     const sent = requests.map(async (request, index) => {
       answers[index] = await request.send();
     });
-    for (let turn = 0; turn < turns; turn++) {
+    if (turns === undefined) await Promise.race(sent);
+    for (let turn = 0; turn < (turns ?? 0); turn++) {
       await (turn % 3 === 0 ? new Promise((resolve) => setImmediate(resolve)) : Promise.resolve());
     }
     const old = this.server;
@@ -267,7 +274,7 @@ export class World {
     const isFull = this.diskIsFull;
     if (isFull) limitFiles("unlimited");
     cpSync(this.server.folder, folder, { recursive: true });
-    if (isFull) limitFiles(0);
+    if (isFull) limitFiles(this.#room);
     return folder;
   }
 
@@ -314,6 +321,8 @@ export class World {
     if (this.diskIsFull || !canFillDisk) return;
     this.note("the disk is full");
     limitFiles(room);
+    this.#room = room;
+    this.diskIsDead = room === 0;
     this.diskIsFull = this.isUnsettled = true;
   }
 
@@ -321,7 +330,7 @@ export class World {
     if (!this.diskIsFull) return;
     limitFiles("unlimited");
     this.note("the disk has space again");
-    this.diskIsFull = false;
+    this.diskIsFull = this.diskIsDead = false;
   }
 
   async asOwner(method: "DELETE" | "POST", path: string): Promise<string> {
