@@ -41,6 +41,7 @@ const runs = (command: string[]): boolean =>
 const parts = {
   chromium: { present: () => chromiumPath() !== undefined, remedy: "install chromium" },
   strace: { present: () => Bun.which("strace") !== null, remedy: "install strace" },
+  prlimit: { present: () => Bun.which("prlimit") !== null, remedy: "install util-linux" },
   linux: { present: () => process.platform === "linux", remedy: "run on Linux" },
   faketime: { present: () => fakeTimeLibrary() !== undefined, remedy: "install faketime" },
   ext4: { present: () => canLoop("ext4"), remedy: "as root, install e2fsprogs, allow loop mounts" },

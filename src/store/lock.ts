@@ -121,10 +121,16 @@ function makeSign(
   }
 }
 
-/** proper-lockfile misses three ordinary ways of ending under Bun; the exit event has them all. */
+/**
+ * proper-lockfile misses three ordinary ways of ending under Bun; the exit event has them all. And where it sees none but its
+ * own listener it ends the process at SIGXFSZ, which is a file at its size limit: one more write that fails.
+ */
 function untilExit(end: () => void, held: () => boolean): FolderLock {
+  const goOn = (): void => undefined;
+  process.on("SIGXFSZ", goOn);
   const release = (): void => {
     process.off("exit", release);
+    process.off("SIGXFSZ", goOn);
     try {
       if (held()) end();
     } catch {

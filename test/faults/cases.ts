@@ -8,12 +8,14 @@ import { cases as killPoints } from "./cases/kill_points.ts";
 import { cases as kills } from "./cases/kills.ts";
 import { cases as oldCopies } from "./cases/old_copies.ts";
 import { cases as powerCuts } from "./cases/power_cuts.ts";
+import { cases as shortWrites } from "./cases/short_writes.ts";
 import { FailedStart, stopPrograms } from "./program.ts";
 import { type FaultCase, type Report, newReport } from "./report.ts";
 
 export const allCases: readonly FaultCase[] = [
   ...killPoints,
   ...failingCalls,
+  ...shortWrites,
   ...fullDisk,
   ...kills,
   ...diskModel,
