@@ -80,6 +80,14 @@ describe("p = g", () => {
     expect(await status(tokens)).toBe(401);
   });
 
+  test("is a use of g: its access token, coming later, says nothing new", async () => {
+    await refreshed(login.tokens.refresh_token);
+    const before = await grantOf(login.tokens.refresh_token);
+    expect(await status(login.tokens)).toBe(200);
+    await server.deps.store.update((draft) => draft.get("owner", "owner"));
+    expect(await grantOf(login.tokens.refresh_token)).toBe(before);
+  });
+
   test("eight live access tokens at most", async () => {
     let { tokens } = login;
     const all = [tokens];
