@@ -1,11 +1,10 @@
-import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { afterAll, describe, expect, test } from "bun:test";
 import { chmodSync, chownSync, existsSync, readdirSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { needs } from "../needs.ts";
 import { freePort, stopProcesses } from "../process.ts";
 import {
   ISSUER,
-  type ModelClient,
   copyOf,
   generationOf,
   makeHistory,
@@ -20,14 +19,8 @@ import { edit, flip, flipBoth, remove, write } from "./damage.ts";
 
 afterAll(stopProcesses);
 
-let folder: string;
-let client: ModelClient;
-let [first, second, last] = ["", "", ""];
-beforeAll(async () => {
-  const made = await makeHistory();
-  ({ folder, client } = made);
-  [first, second, last] = made.journals;
-}, 20_000);
+const { folder, client, journals, previous, state, end } = await makeHistory();
+const [first, second, last] = journals;
 
 const check = (data: string, ...flags: string[]) => run(["check", "--data", data, ...flags]);
 
@@ -39,19 +32,25 @@ describe("postern check", () => {
     expect(stdout).toStartWith(`data folder ${folder}, opened by pid `);
     expect(stdout).toMatch(
       new RegExp(
-        `^  state\\.json +${size} B  rev 8, saved \\S+ \\S+ UTC on \\S+: 2 clients, 2 logins, an owner$`,
+        `^  state\\.json +${size} B  rev ${state}, saved \\S+ \\S+ UTC on \\S+: 2 clients, 2 logins, an owner$`,
         "m",
       ),
     );
     expect(stdout).toMatch(
-      /^  state\.json\.prev +\d+ B  rev 6, .*: 2 clients, 2 logins, an owner$/m,
+      new RegExp(
+        `^  state.json.prev +\\d+ B  rev ${previous}, .*: 2 clients, 2 logins, an owner$`,
+        "m",
+      ),
     );
-    expect(stdout).toMatch(/^  journal\.000000000000\.jsonl +\d+ B  changes 1 to 6$/m);
-    expect(stdout).toMatch(/^  journal\.000000000008\.jsonl +\d+ B  changes 9 to 13$/m);
+    expect(stdout).toMatch(new RegExp(`^  ${first} +\\d+ B  changes 1 to ${previous}$`, "m"));
+    expect(stdout).toMatch(new RegExp(`^  ${last} +\\d+ B  changes ${state + 1} to ${end}$`, "m"));
     expect(stdout).toMatch(
-      /^holds: rev 13, 2 clients, 1 logins, an owner, newest change \S+ \S+ UTC$/m,
+      new RegExp(
+        `^holds: rev ${end}, 2 clients, 1 logins, an owner, newest change \\S+ \\S+ UTC$`,
+        "m",
+      ),
     );
-    expect(stdout).toEndWith("a start works, with state.json, journal.000000000008.jsonl\n");
+    expect(stdout).toEndWith(`a start works, with state.json, ${last}\n`);
   });
 
   test("--json tells the same to programs", async () => {
@@ -59,8 +58,8 @@ describe("postern check", () => {
     expect(exitCode).toBe(0);
     expect(JSON.parse(stdout)).toMatchObject({
       folder,
-      holds: { rev: 13, issuer: ISSUER, clients: 2, logins: 1, owner: true },
-      start: { works: true, uses: ["state.json", "journal.000000000008.jsonl"] },
+      holds: { rev: end, issuer: ISSUER, clients: 2, logins: 1, owner: true },
+      start: { works: true, uses: ["state.json", last] },
       exit_code: 0,
     });
     const damaged = copyOf(folder);
@@ -85,7 +84,7 @@ describe("postern check", () => {
       expect([exitCode, stdout.includes("damaged")]).toEqual([0, false]);
       expect(stdout).toContain(`, opened by pid ${server.pid} on host `);
       const rev = Number(/^holds: rev (\d+)/m.exec(stdout)?.[1]);
-      expect(rev).toBeGreaterThanOrEqual(13 + known - generationOf(client));
+      expect(rev).toBeGreaterThanOrEqual(end + known - generationOf(client));
     }
     isOver = true;
     await load;
@@ -123,9 +122,9 @@ const survived: [name: string, damage: Damage, exitCode: number, says: string][]
   ["nothing but a copy", () => undefined, 0, "note: "],
   [
     "a torn end",
-    (data) => edit(data, last, (text) => `${text}{"rev":14,"p`),
+    (data) => edit(data, last, (text) => `${text}{"rev":99,"p`),
     0,
-    "note: the last 12 bytes of journal.000000000008.jsonl are a change that was never answered: dropped",
+    `note: the last 12 bytes of ${last} are a change that was never answered: dropped`,
   ],
   ["a name that is not ours", (data) => write(data, "notes.txt", ""), 0, "note: "],
   [
@@ -136,7 +135,7 @@ const survived: [name: string, damage: Damage, exitCode: number, says: string][]
   ],
   [
     "an empty new journal",
-    (data) => write(data, "journal.000000000013.jsonl", ""),
+    (data) => write(data, `journal.${String(end).padStart(12, "0")}.jsonl`, ""),
     0,
     "no change in it",
   ],
@@ -169,7 +168,7 @@ const survived: [name: string, damage: Damage, exitCode: number, says: string][]
     "damage below the snapshot",
     (data) => flip(data, first, 4),
     1,
-    "damaged: journal.000000000000.jsonl: line 4 is damaged; changes 4 to 6 stand behind it",
+    `damaged: ${first}: line 4 is damaged; changes 4 to ${previous} stand behind it`,
   ],
 ];
 
@@ -180,17 +179,17 @@ const refused: [name: string, damage: Damage, exitCode: number, says: string][] 
     "damage in the middle",
     (data) => flip(data, last, 3),
     78,
-    "damaged: journal.000000000008.jsonl: line 3 is damaged; changes 11 to 13 stand behind it",
+    `damaged: ${last}: line 3 is damaged; changes ${state + 3} to ${end} stand behind it`,
   ],
   [
     "a damaged header",
     (data) => flip(data, last, 1),
     78,
-    "damaged: journal.000000000008.jsonl: line 1 is damaged, with changes behind it",
+    `damaged: ${last}: line 1 is damaged, with changes behind it`,
   ],
   [
     "a header of its own",
-    (data) => edit(data, last, (text) => text.replace(`"base":8`, `"base":9`)),
+    (data) => edit(data, last, (text) => text.replace(`"base":${state}`, `"base":${state + 1}`)),
     78,
     "line 1 is damaged",
   ],
@@ -204,7 +203,7 @@ const refused: [name: string, damage: Damage, exitCode: number, says: string][] 
     "a journal missing",
     (data) => remove(data, "state.json", second),
     78,
-    "changes 7 to 8 are missing",
+    `changes ${previous + 1} to ${state} are missing`,
   ],
   [
     "only the last journal",

@@ -139,11 +139,16 @@ export interface History {
   readonly client: ModelClient;
   /** A client whose login was ended by the very last change. */
   readonly ended: ModelClient;
-  /** Names: changes 1 to 6, 7 to 8, 9 to 13. */
+  /** Names of the journals: to state.json.prev, from there to state.json, above it. */
   readonly journals: [string, string, string];
+  /** Of state.json.prev and of state.json. */
+  readonly previous: number;
+  readonly state: number;
+  /** The last change. */
+  readonly end: number;
 }
 
-/** A folder with state.json of change 8, state.json.prev of change 6, and three journals, killed after change 13. */
+/** A folder with two snapshots and three journals, the last of five changes or more, as kill -9 left it. */
 export async function makeHistory(): Promise<History> {
   const server = await startOn();
   const client = await logIn(server, "Client");
@@ -157,5 +162,9 @@ export async function makeHistory(): Promise<History> {
   const { folder } = server;
   const names = readdirSync(folder).filter((name) => name.startsWith("journal."));
   const [first = "", second = "", last = ""] = names.toSorted();
-  return { folder, client, ended, journals: [first, second, last] };
+  const [previous, state] = [second, last].map((name) => Number(name.split(".")[1]));
+  const lines = readFileSync(join(folder, last), "utf8").trim().split("\n").length;
+  if (!previous || !state) throw new Error(`not the history that was meant: ${names.join(", ")}`);
+  const journals: History["journals"] = [first, second, last];
+  return { folder, client, ended, journals, previous, state, end: state + lines - 1 };
 }
