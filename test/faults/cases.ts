@@ -7,8 +7,10 @@ import { cases as hotCopies } from "./cases/hot_copies.ts";
 import { cases as killPoints } from "./cases/kill_points.ts";
 import { cases as kills } from "./cases/kills.ts";
 import { cases as oldCopies } from "./cases/old_copies.ts";
+import { cases as planted } from "./cases/planted.ts";
 import { cases as powerCuts } from "./cases/power_cuts.ts";
 import { cases as shortWrites } from "./cases/short_writes.ts";
+import { cases as superseded } from "./cases/superseded.ts";
 import { FailedStart, stopPrograms } from "./program.ts";
 import { type FaultCase, type Report, newReport } from "./report.ts";
 
@@ -18,6 +20,8 @@ export const allCases: readonly FaultCase[] = [
   ...shortWrites,
   ...fullDisk,
   ...kills,
+  ...superseded,
+  ...planted,
   ...diskModel,
   ...powerCuts,
   ...hotCopies,

@@ -7,6 +7,8 @@ export const sizes = {
   "failing calls": { sample: 3, nightly: 40, long: 10_000 },
   "full disk": { sample: 5, nightly: 100, long: 1_000 },
   "short writes": { sample: 9, nightly: 300, long: 10_000 },
+  superseded: { sample: 2, nightly: 40, long: 400 },
+  planted: { sample: 1, nightly: 4, long: 40 },
   "random kills under load": { sample: 50, nightly: 1_000, long: 10_000 },
   "power cuts on a model disk": { sample: 1_500, nightly: 40_000, long: 1_000_000 },
   "power cuts": { sample: 6, nightly: 30, long: 300 },
