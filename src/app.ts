@@ -255,7 +255,8 @@ export function listen(app: App, hostname: string, port: number): Listener {
     gracefulShutdown: false,
     // A Host that no URL can have fails before any route; Bun's page for that shows paths, source and stack.
     error: () => errorResponse(asOAuthError(HTTPError.status(400))),
-    bun: { development: false },
+    // Outside of its development mode Bun shares the port with whoever else asks for it, and connections go to either.
+    bun: { development: false, reusePort: false },
   });
   return { close: async (force) => server.close(force) };
 }
