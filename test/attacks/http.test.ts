@@ -111,6 +111,10 @@ describe("P102: what cannot be understood is refused without a word about the in
       // No answer at all is one: the connection is closed.
       if (text !== "") expect([400, 403, 404, 405, 410, 414, 431, 505]).toContain(status(text));
       expect(text).not.toMatch(inside);
+      const body = text.slice(text.indexOf("\r\n\r\n") + 4);
+      // Refused by us in our words, or before us without any.
+      if (body !== "")
+        expect(body).toMatch(/^\{"error":"\w+","error_description":"|^<!doctype html>/);
       expect(text).not.toMatch(/^(?:server|x-powered-by|location):/im);
     });
   });

@@ -88,6 +88,13 @@ async function live(server: TestServer): Promise<Map<string, string>> {
     waiting,
     burnt,
   ];
+  // A token that somebody else issued, known by nothing but the word before it.
+  const foreign = keep("foreign token", randomToken());
+  for (const scheme of ["Bearer", "bearer", "Basic"]) {
+    const headers = { origin: `${scheme} ${foreign}`, authorization: `${scheme} ${foreign}` };
+    await server.fetch("/mcp", { headers });
+    await server.fetch("/login", { method: "POST", headers });
+  }
   for (const secret of misplaced) await misplace(server, owner, clientId, secret);
   await refreshWith(server, clientId, tokens.refresh_token);
   server.clock.advance(7200);
