@@ -3,9 +3,9 @@ import { existsSync, mkdirSync, readFileSync, readdirSync, statSync, writeFileSy
 import { basename, dirname, join } from "node:path";
 import { gunzipSync } from "node:zlib";
 import { readArchive } from "../../src/store/archive.ts";
-import { type Postern, stopProcesses } from "../process.ts";
-import { temporaryFolder } from "../server.ts";
+import type { Postern } from "../process.ts";
 import {
+  cleanUp,
   type ModelClient,
   backUp,
   copyOf,
@@ -20,7 +20,7 @@ import {
   startOn,
 } from "./copies.ts";
 
-afterAll(stopProcesses);
+afterAll(cleanUp);
 
 describe("postern backup", () => {
   let server: Postern;
@@ -116,7 +116,7 @@ describe("postern backup", () => {
     expect((await run(["backup", file, "--data", none])).stderr).toStartWith(
       `postern: error: there is no data folder ${none}\n`,
     );
-    expect((await run(["backup", file, "--data", temporaryFolder()])).exitCode).toBe(1);
+    expect((await run(["backup", file, "--data", dirname(none)])).exitCode).toBe(1);
     expect([existsSync(none), existsSync(file)]).toEqual([false, false]);
   });
 

@@ -2,8 +2,9 @@ import { afterAll, describe, expect, test } from "bun:test";
 import { chmodSync, chownSync, existsSync, readdirSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { needs } from "../needs.ts";
-import { freePort, stopProcesses } from "../process.ts";
+import { freePort } from "../process.ts";
 import {
+  cleanUp,
   ISSUER,
   copyOf,
   generationOf,
@@ -17,7 +18,7 @@ import {
 } from "./copies.ts";
 import { edit, flip, flipBoth, remove, write } from "./damage.ts";
 
-afterAll(stopProcesses);
+afterAll(cleanUp);
 
 const { folder, client, journals, previous, state, end } = await makeHistory();
 const [first, second, last] = journals;

@@ -1,9 +1,15 @@
 // Data folders with logins in them, made by the real program: clients that remember their last token, folders to copy, damage
 // and start again, and the command line run on them.
-import { cpSync, lstatSync, readFileSync, readdirSync } from "node:fs";
+import { cpSync, lstatSync, readFileSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { type Outcome, type Postern, programCommand, startPostern } from "../process.ts";
+import {
+  type Outcome,
+  type Postern,
+  programCommand,
+  startPostern,
+  stopProcesses,
+} from "../process.ts";
 import {
   type Tokens,
   authorizationUrl,
@@ -82,7 +88,7 @@ export async function run(words: readonly string[], prefix: readonly string[] = 
 
 /** A copy of a folder as it is, in a place of its own. */
 export function copyOf(folder: string): string {
-  const copy = join(temporaryFolder(), "data");
+  const copy = place("data");
   cpSync(folder, copy, { recursive: true, preserveTimestamps: true, filter: isCopied });
   return copy;
 }
@@ -103,8 +109,20 @@ export function stateOf(folder: string): Record<string, string> {
   return Object.fromEntries(rows);
 }
 
+const made: string[] = [];
+
 /** The name of something in a folder of its own. */
-export const place = (name: string): string => join(temporaryFolder(), name);
+export function place(name: string): string {
+  const folder = temporaryFolder();
+  made.push(folder);
+  return join(folder, name);
+}
+
+/** Ends what runs and removes every folder that was made here. For afterAll. */
+export async function cleanUp(): Promise<void> {
+  await stopProcesses();
+  for (const folder of made.splice(0)) rmSync(folder, { recursive: true, force: true });
+}
 
 /** Backs a folder up into a new file. */
 export async function backUp(folder: string): Promise<string> {

@@ -14,8 +14,9 @@ import {
 import { basename, dirname, join } from "node:path";
 import { needs } from "../needs.ts";
 import { type Entry, archive } from "../store/archives.ts";
-import { programCommand, stopProcesses } from "../process.ts";
+import { programCommand } from "../process.ts";
 import {
+  cleanUp,
   type ModelClient,
   backUp,
   copyOf,
@@ -32,7 +33,7 @@ import {
   stateOf,
 } from "./copies.ts";
 
-afterAll(stopProcesses);
+afterAll(cleanUp);
 
 /** Where what a folder held before a restore is. */
 const asideOf = (folder: string): string[] =>

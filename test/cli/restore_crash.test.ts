@@ -5,10 +5,9 @@ import { basename, dirname, join } from "node:path";
 import { folderFiles } from "../../src/store/copy.ts";
 import { recover } from "../../src/store/recovery.ts";
 import { needs } from "../needs.ts";
-import { stopProcesses } from "../process.ts";
-import { backUp, copyOf, endLogin, logIn, place, rotate, run, startOn } from "./copies.ts";
+import { backUp, cleanUp, copyOf, endLogin, logIn, place, rotate, run, startOn } from "./copies.ts";
 
-afterAll(stopProcesses);
+afterAll(cleanUp);
 
 const CHANGING =
   "rename,renameat,renameat2,unlink,unlinkat,mkdir,mkdirat,rmdir,link,pwrite64,write";

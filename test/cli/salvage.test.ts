@@ -9,9 +9,9 @@ import {
   statSync,
 } from "node:fs";
 import { dirname, join } from "node:path";
-import { stopProcesses } from "../process.ts";
 import { callMcp } from "../server.ts";
 import {
+  cleanUp,
   type History,
   copyOf,
   generationOf,
@@ -25,7 +25,7 @@ import {
 } from "./copies.ts";
 import { edit, flip, flipBoth, remove, write } from "./damage.ts";
 
-afterAll(stopProcesses);
+afterAll(cleanUp);
 
 const history = await makeHistory();
 const { previous, state, end } = history;
