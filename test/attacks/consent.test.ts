@@ -1,7 +1,15 @@
 // What a stranger's registration can do to the pages of the owner and to the look-ups behind them (P47, P49, P50, P64, P65).
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { ADMIN_PATH, admin } from "../../src/admin.ts";
-import { Browser, REDIRECT, authorizationUrl, postToken, registerClient } from "../server.ts";
+import {
+  Browser,
+  REDIRECT,
+  authorizationUrl,
+  obtainCode,
+  postToken,
+  redeemCode,
+  registerClient,
+} from "../server.ts";
 import { type Stand, expectJson, expectPage, startStand } from "./stand.ts";
 
 let stand: Stand;
@@ -133,10 +141,8 @@ describe("P64, P65: nobody gets a code without a click, whatever was allowed bef
     const { client_id: id } = await registerClient(stand.server, {
       redirect_uris: [REDIRECT, "https://second.test/cb"],
     });
-    const first = await stand.owner.authorize(
-      authorizationUrl(stand.server, id, { scope: "read" }),
-    );
-    expect(first.status).toBe(303);
+    const code = await obtainCode(stand.server, id, { scope: "read" }, stand.owner);
+    expect((await redeemCode(stand.server, id, code)).status).toBe(200);
     return id;
   };
   const requests: [string, Record<string, string>, Record<string, string>][] = [
