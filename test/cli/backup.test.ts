@@ -16,7 +16,7 @@ import {
   refresh,
   restored,
   run,
-  savedGeneration,
+  savedGenerations,
   startOn,
 } from "./copies.ts";
 
@@ -142,7 +142,7 @@ test("hot backups under load: each knows every login, and no client has to log i
   });
   const files: string[] = [];
   const generations: number[][] = [];
-  for (let count = 0; count < 6; count++) {
+  for (let count = 0; count < 5; count++) {
     generations.push(clients.map(generationOf));
     files.push(await backUp(server.folder));
   }
@@ -151,12 +151,13 @@ test("hot backups under load: each knows every login, and no client has to log i
   await server.kill();
   for (const [index, file] of files.entries()) {
     const copy = await restored(file);
+    const known = await savedGenerations(copy);
     for (const [which, client] of clients.entries()) {
-      const saved = await savedGeneration(copy, client);
+      const saved = known.get(client.id) ?? 0;
       // Whatever was answered before the backup began is in it.
       expect(saved).toBeGreaterThanOrEqual(generations[index]?.[which] ?? 0);
       expect(await getIn(copy, { ...client })).toEqual([200, 200]);
     }
     await copy.kill();
   }
-}, 30_000);
+}, 60_000);

@@ -143,14 +143,18 @@ export async function restored(copy: string, ...flags: string[]): Promise<Poster
 export const generationOf = ({ tokens }: ModelClient): number =>
   Number(tokens.refresh_token.split(".")[1]);
 
-/** The generation that a server knows of a client's login; 0: it knows none. */
-export async function savedGeneration(server: Postern, { id }: ModelClient): Promise<number> {
+/** The generations that a server knows, by client id. */
+export async function savedGenerations(server: Postern): Promise<ReadonlyMap<string, number>> {
   const rows = JSON.parse((await server.run("grants", "--json")).stdout) as {
     readonly client_id: string;
     readonly generation: number;
   }[];
-  return rows.find((row) => row.client_id === id)?.generation ?? 0;
+  return new Map(rows.map((row) => [row.client_id, row.generation]));
 }
+
+/** The generation that a server knows of a client's login; 0: it knows none. */
+export const savedGeneration = async (server: Postern, { id }: ModelClient): Promise<number> =>
+  (await savedGenerations(server)).get(id) ?? 0;
 
 export interface History {
   readonly folder: string;

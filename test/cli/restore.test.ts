@@ -57,7 +57,7 @@ test("copies 1, 10 and 1,000 rotations old: the client gets in with the last tok
     expect(await getIn(copy, { ...client })).toEqual([200, 200]);
     await copy.kill();
   }
-}, 30_000);
+}, 60_000);
 
 describe("postern restore", () => {
   /** A folder with two logins, the clients as of its backup, and the backup; then one login is ended and one rotated. */
