@@ -33,7 +33,13 @@ test("the settings table is the one of src/settings.ts (UPDATE_README=1 writes i
   expect(marked.exec(read("README.md"))?.[2]).toBe(wanted);
 });
 
-describe.each(["README.md", "docs/durability.md", "docs/security.md", "CHANGELOG.md"])("%s", (file) => {
+describe.each([
+  "README.md",
+  "docs/conformance.md",
+  "docs/durability.md",
+  "docs/security.md",
+  "CHANGELOG.md",
+])("%s", (file) => {
   test("every relative link leads to a file", () => {
     const links = [...read(file).matchAll(/\]\((?!https?:)([^)#]+)/g)].map(
       ([, target = ""]) => target,

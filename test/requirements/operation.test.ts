@@ -52,6 +52,12 @@ test("SEC-4: a whole life leaves no secret in the log, on the terminal, in an ad
   }
 });
 
+test("AUT-25: of the password nothing is kept but its argon2id hash", async () => {
+  server = await startServer();
+  const hash = (await server.deps.store.owner.get("owner"))?.password_hash;
+  expect(hash).toMatch(/^\$argon2id\$v=19\$m=19456,t=2,p=1\$[^$]{22,}\$[^$]{43}$/);
+});
+
 test("SEC-9: whoever asks too often waits, told for how long, as a page or as JSON", async () => {
   server = await startServer({ settings: { rateLimits: "on" } });
   const own = server;
