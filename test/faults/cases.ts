@@ -6,6 +6,7 @@ import { cases as fullDisk } from "./cases/full_disk.ts";
 import { cases as hotCopies } from "./cases/hot_copies.ts";
 import { cases as killPoints } from "./cases/kill_points.ts";
 import { cases as kills } from "./cases/kills.ts";
+import { cases as locks } from "./cases/locks.ts";
 import { cases as oldCopies } from "./cases/old_copies.ts";
 import { cases as planted } from "./cases/planted.ts";
 import { cases as powerCuts } from "./cases/power_cuts.ts";
@@ -26,6 +27,7 @@ export const allCases: readonly FaultCase[] = [
   ...powerCuts,
   ...hotCopies,
   ...oldCopies,
+  ...locks,
   ...clocks,
 ];
 

@@ -15,4 +15,7 @@ export const sizes = {
   "hot copies": { sample: 8, nightly: 100, long: 1_000 },
   "old copies": { sample: 2, nightly: 30, long: 300 },
   clocks: { sample: 5, nightly: 30, long: 300 },
+  "locks left": { sample: 4, nightly: 50, long: 500 },
+  "locks raced": { sample: 1, nightly: 10, long: 100 },
+  "locks held": { sample: 1, nightly: 6, long: 60 },
 } satisfies Record<string, Sizes>;
