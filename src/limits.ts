@@ -14,6 +14,8 @@ export interface Throttle {
 export interface Limits {
   /** Failed logins by prefix. */
   readonly login: Throttle;
+  /** The same by network (/24, /48): who has one has very many prefixes. */
+  readonly loginNetwork: Throttle;
   /** Failed logins of everybody together: slows answers down, refuses nobody. */
   readonly loginTotal: Throttle;
   readonly register: Throttle;
@@ -55,6 +57,7 @@ export function createLimits(enabled: boolean, monotonic: () => number): Limits 
     enabled ? throttle(burst, every, monotonic) : open;
   return {
     login: each(5, MINUTE),
+    loginNetwork: each(50, MINUTE / 10),
     loginTotal: each(60, 1),
     register: each(20, 6 * MINUTE),
     authorize: each(30, 2),
@@ -90,7 +93,7 @@ export function throttleKey(address: string): string {
   return isIP(address) === 6 ? `${ipv6Prefix(address, 4)}::/64` : address;
 }
 
-/** The network a refresh came from, for the sibling grace: /24 of IPv4, /48 of IPv6. */
+/** The network of an address: /24 of IPv4, /48 of IPv6. */
 export function networkOf(address: string): string {
   if (isIP(address) === 4) return `${address.split(".").slice(0, 3).join(".")}.0/24`;
   return isIP(address) === 6 ? `${ipv6Prefix(address, 3)}::/48` : address;

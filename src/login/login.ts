@@ -2,7 +2,7 @@
 // to this browser; there is no "next" parameter anywhere.
 import type { Call, Deps } from "../deps.ts";
 import { OAuthError } from "../errors.ts";
-import { throttleKey } from "../limits.ts";
+import { networkOf, throttleKey } from "../limits.ts";
 import { readForm } from "../form.ts";
 import { loginPage, setupNeededPage } from "../web/pages.ts";
 import { messagePage } from "../web/error_page.ts";
@@ -55,10 +55,12 @@ export async function logIn(request: Request, deps: Deps, call: Call): Promise<R
   if (await findSession(request, deps)) return seeOther(path, deps);
   const shown = { request: field, forClient: query !== "" };
   const prefix = throttleKey(call.address);
-  const wait = deps.limits.login.wait(prefix);
+  const network = networkOf(call.address);
+  const wait = Math.max(deps.limits.login.wait(prefix), deps.limits.loginNetwork.wait(network));
   if (wait > 0) return showLogin({ ...shown, wait }, deps);
   // Counted before the hash runs: of many tries at once, only so many are looked at.
   deps.limits.login.count(prefix);
+  deps.limits.loginNetwork.count(network);
   const owner = await verifyOwner(form.get("password") ?? "", deps);
   if (!owner) {
     const slowed = deps.limits.loginTotal.wait("all") > 0;

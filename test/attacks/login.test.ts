@@ -170,6 +170,21 @@ describe("P70, P72: guessing", () => {
     expect((await guess("2001:db8:1:1::1", PASSWORD)).status).toBe(303);
   });
 
+  test("fifty tries a network, then ten a minute, however many prefixes it has", async () => {
+    const guesses: Promise<Response>[] = [];
+    for (let count = 0; count < 60; count++) {
+      guesses.push(guess(`2001:db8:9:${count}::1`));
+      if (count % 20 === 19) await Promise.all(guesses);
+    }
+    const statuses = (await Promise.all(guesses)).map(({ status }) => status);
+    expect(statuses.filter((status) => status === 403)).toHaveLength(50);
+    expect(statuses.filter((status) => status === 429)).toHaveLength(10);
+    expect((await guess("2001:db8:9:ffff::1", PASSWORD)).status).toBe(429);
+    expect((await guess("2001:db8:a:1::1", PASSWORD)).status).toBe(303);
+    server.clock.advance(6);
+    expect((await guess("2001:db8:9:ffff::1", PASSWORD)).status).toBe(303);
+  });
+
   test("of a hundred tries at once from one prefix five are looked at", async () => {
     const { passwords } = server.deps;
     let looked = 0;
@@ -201,7 +216,9 @@ describe("P70, P72: guessing", () => {
   });
 
   test("guesses from a hundred prefixes do not keep the owner out", async () => {
-    const guesses = Array.from({ length: 100 }, (_, index) => guess(`2001:db8:2:${index}::1`));
+    const guesses = Array.from({ length: 100 }, (_, index) =>
+      guess(`2001:db8:${0x200 + index}::1`),
+    );
     const statuses = (await Promise.all(guesses)).map(({ status }) => status);
     // What does not fit into the queue is told to come again.
     expect(new Set(statuses)).toEqual(new Set([403, 503]));
@@ -210,7 +227,7 @@ describe("P70, P72: guessing", () => {
 
   test("of 200 logins at once two are hashed at a time, 32 wait, the others are 503 with a time", async () => {
     const answers = await Promise.all(
-      Array.from({ length: 200 }, (_, index) => guess(`2001:db8:3:${index}::1`)),
+      Array.from({ length: 200 }, (_, index) => guess(`2001:db8:${0x300 + index}::1`)),
     );
     const busy = answers.filter(({ status }) => status === 503);
     expect(answers.length - busy.length).toBeGreaterThanOrEqual(34);
