@@ -6,6 +6,7 @@ import { OAuthError, type ErrorCode } from "../errors.ts";
 import { throttleKey } from "../limits.ts";
 import { findAccess } from "../oauth/access.ts";
 import { resourceMetadataUrl } from "../oauth/metadata.ts";
+import { parseAccessToken } from "../oauth/tokens.ts";
 import { seconds } from "../primitives.ts";
 
 /** @throws {OAuthError} invalid_token 401 with a challenge; temporarily_unavailable 429 */
@@ -15,8 +16,9 @@ export async function guard(
   deps: Deps,
   call: Call,
 ): Promise<AuthContext> {
-  const found = await findAccess(readBearer(request, server, deps), server, deps);
-  if (!found) throw refuseToken(server, deps, call);
+  const token = readBearer(request, server, deps);
+  const found = await findAccess(token, server, deps);
+  if (!found) throw await refuseToken(token, server, deps, call);
   const { family, grant, entry, scopes } = found;
   return {
     subject: grant.subject,
@@ -52,17 +54,27 @@ function readBearer(request: Request, server: Server, deps: Deps): string {
   return /^bearer +([^\s,]+) *$/i.exec(header)?.[1] ?? "";
 }
 
-/** RFC 6750 §3.1 invalid_token. Wrong tokens are counted, and above the limit answered without a look. */
-function refuseToken(server: Server, deps: Deps, call: Call): OAuthError {
+/**
+ * RFC 6750 §3.1 invalid_token. Wrong tokens are counted; that of a login that lives is not: it has expired, and its client
+ * refreshes on 401 alone, whoever else is guessing from its network.
+ */
+async function refuseToken(
+  token: string,
+  server: Server,
+  deps: Deps,
+  call: Call,
+): Promise<OAuthError> {
+  const family = parseAccessToken(token)?.family;
+  const isExpired = family !== undefined && (await deps.store.refresh_tokens.get(family));
   const prefix = throttleKey(call.address);
-  const wait = deps.limits.guard.wait(prefix);
+  const wait = isExpired ? 0 : deps.limits.guard.wait(prefix);
   if (wait > 0) {
     return new OAuthError("temporarily_unavailable", "too many wrong tokens, try again later", {
       status: 429,
       headers: { "retry-after": String(wait) },
     });
   }
-  deps.limits.guard.count(prefix);
+  if (!isExpired) deps.limits.guard.count(prefix);
   const description = "the access token is expired, revoked or unknown";
   return new OAuthError("invalid_token", description, {
     headers: { "www-authenticate": challenge(server, deps, "invalid_token", description) },

@@ -3,7 +3,7 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { admin, changePassword } from "../../src/admin.ts";
 import { guard } from "../../src/gateway/guard.ts";
 import { sendRaw, startUpstream } from "../gateway/stage.ts";
-import { type Login, type TestServer, logIn, startServer } from "../server.ts";
+import { type Login, type TestServer, callMcp, logIn, startServer } from "../server.ts";
 import { type Listening, startListening } from "./stand.ts";
 
 const upstream = startUpstream();
@@ -188,6 +188,24 @@ test("P84, P85: through everything, the upstream learns who asks from us alone",
     "x-postern-scope": "mcp",
   });
   expect(JSON.stringify(headers)).not.toMatch(/mallory|pat_|postern_\d+=/);
+});
+
+test("whoever guesses from a client's network does not keep it from hearing that its token expired", async () => {
+  const server = await startServer({ settings: { rateLimits: "on" } });
+  const { tokens } = await logIn(server);
+  const stranger = `pat_${"A".repeat(22)}.1.${"A".repeat(43)}`;
+  for (let count = 0; count < 70; count++) await callMcp(server, stranger);
+  server.clock.advance(3600 - 10);
+  for (let count = 0; count < 70; count++) await callMcp(server, stranger);
+  expect((await callMcp(server, stranger)).status).toBe(429);
+  expect((await callMcp(server, tokens.access_token)).status).toBe(200);
+  server.clock.advance(10);
+  for (let count = 0; count < 70; count++) {
+    const response = await callMcp(server, tokens.access_token);
+    expect(response.status).toBe(401);
+    expect(response.headers.get("www-authenticate")).toContain('error="invalid_token"');
+  }
+  await server.close();
 });
 
 describe("P45: an open stream asks again whether its token is good", () => {
