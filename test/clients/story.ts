@@ -77,7 +77,9 @@ export function tellStory(sdk: Sdk, waits = true): void {
   // Most of it is waiting, so it is done together.
   if (waits) describe.concurrent(`${sdk.name}: expiry`, () => expiryOfTokens(sdk));
   describe(`${sdk.name}: refresh`, () => refreshes(sdk));
-  describe(`${sdk.name}: restart`, () => restarts(sdk));
+  const reason = sdk.lacks?.lastingSession;
+  const anew = reason === undefined ? "" : ` (it connects anew: ${reason})`;
+  describe(`${sdk.name}: restart${anew}`, () => restarts(sdk));
   describe(`${sdk.name}: end`, () => ends(sdk));
 }
 

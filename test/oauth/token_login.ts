@@ -42,6 +42,8 @@ export interface Holder {
   answerUsed: boolean;
   /** The last rotation: what was sent for it first, when, and from where it was sent. */
   rotation: { of: number; at: number; addresses: string[] } | undefined;
+  /** When an older one than `held` was sent, and from where: its answer, if lost, may be the successor of `held`. */
+  stale: { at: number; addresses: string[] } | undefined;
 }
 
 export interface Login {
@@ -106,6 +108,7 @@ export function newLogin(
       sent: undefined,
       answerUsed: true,
       rotation: undefined,
+      stale: undefined,
     },
     tainted: false,
     refreshTokens: new Map([[1, tokens.refresh_token]]),
@@ -137,14 +140,19 @@ export function honestlySent(
     holder.heldSent = true;
     holder.answerUsed = true;
   }
-  const { rotation } = holder;
-  const before = rotation?.of === generation ? rotation : { at: now, addresses: [] };
+  const nothing = { at: now, addresses: [] };
+  const { rotation, stale } = holder;
+  const before =
+    rotation?.of === generation
+      ? rotation
+      : ((generation === holder.held ? stale : undefined) ?? nothing);
   // Which of the requests rotated is not known here: a sibling goes by the earliest, wherever they came from.
-  holder.rotation = {
-    of: generation,
-    at: Math.min(before.at, now),
-    addresses: [...before.addresses, from],
-  };
+  const at = Math.min(before.at, now);
+  holder.rotation = { of: generation, at, addresses: [...before.addresses, from] };
+  if (generation < holder.held) {
+    const { at: first, addresses } = stale ?? nothing;
+    holder.stale = { at: Math.min(first, now), addresses: [...addresses, from] };
+  }
 }
 
 export interface Sent {
@@ -206,6 +214,7 @@ function take(holder: Holder, sent: number, generation: number, scope: string): 
   if (generation <= holder.held) return;
   holder.held = generation;
   holder.heldScope = scope;
+  holder.stale = undefined;
   holder.heldSent = false;
   holder.answerUsed = false;
 }
