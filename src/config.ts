@@ -69,14 +69,13 @@ function readSetting<K extends SettingKey>(
   file: Record<string, unknown>,
 ): Settings[K] {
   const variable = environment[envName(key)];
-  const [text, source] =
-    given[key] !== undefined
-      ? [given[key], `--${settings[key].flag}`]
-      : variable !== undefined
-        ? [variable, envName(key)]
-        : file[key] !== undefined
-          ? [fileText(file[key]), `"${key}" in config.json`]
-          : [settings[key].fallback, key];
+  const [text, source] = given[key]
+    ? [given[key], `--${settings[key].flag}`]
+    : variable
+      ? [variable, envName(key)]
+      : file[key] !== undefined
+        ? [fileText(file[key]), `"${key}" in config.json`]
+        : [settings[key].fallback, key];
   try {
     return settings[key].parse(text) as Settings[K];
   } catch (error) {

@@ -89,7 +89,6 @@ describe("what is refused, in one line, with exit code 2", () => {
     [{ path: "/.well-known/x" }, "a path such as /mcp"],
     [{ path: "/a/../b" }, "a path such as /mcp"],
     [{ scopes: 'a"b' }, "scope names"],
-    [{ scopes: "" }, "scope names"],
     [{ accessTokenTtl: "soon" }, "a time"],
     [{ accessTokenTtl: "0" }, "a time"],
     [{ registration: "maybe" }, "open or closed"],
@@ -153,6 +152,10 @@ describe("flag, variable, config.json, default, in that order", () => {
       error.message.includes(message),
       (error.hint ?? "").includes(hint),
     ]).toEqual([2, true, true]);
+  });
+
+  test("an empty flag or variable is none: the working directory is never the data folder by accident", () => {
+    expect(readConfig({ data: "" }, { POSTERN_DATA: "" }).data).toBe(join(process.cwd(), "data"));
   });
 
   test("variables that no setting has are named", () => {

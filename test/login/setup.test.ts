@@ -1,20 +1,27 @@
-// The file with the setup link, when the disk does not do what it is asked.
-import { expect, test } from "bun:test";
-import { mkdirSync, readFileSync, rmdirSync } from "node:fs";
-import { join } from "node:path";
-import { setupLink } from "../../src/login/setup.ts";
-import { Browser, startServer } from "../server.ts";
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { Browser, PASSWORD, type TestServer, startServer } from "../server.ts";
 
-test("a link file that cannot be removed does not undo the setup", async () => {
-  const server = await startServer({ owner: false });
-  const inTheWay = join(server.folder, "setup-link");
-  mkdirSync(inTheWay);
-  const { status } = await new Browser(server).setUp(setupLink(server.deps));
-  expect(status).toBe(303);
-  expect(await server.deps.store.owner.get("owner")).toBeDefined();
-  expect(readFileSync(join(server.folder, "audit.jsonl"), "utf8")).toContain(
-    `${inTheWay} cannot be removed`,
-  );
-  rmdirSync(inTheWay);
-  await server.close();
+let server: TestServer;
+beforeAll(async () => {
+  server = await startServer({ owner: false });
+});
+afterAll(() => server.close());
+
+const fields = { password: PASSWORD, password_again: PASSWORD };
+
+describe("the setup link is the only way to become the owner", () => {
+  test.each(["", "x", "A".repeat(43)])("not with the token %p", async (token) => {
+    const browser = new Browser(server);
+    expect((await browser.get(`/setup?token=${token}`)).status).toBe(403);
+    expect((await browser.post("/setup", { ...fields, token })).status).toBe(403);
+    expect(await server.deps.store.owner.get("owner")).toBeUndefined();
+  });
+
+  test("with its own, once", async () => {
+    const browser = new Browser(server);
+    const token = server.deps.setupToken;
+    expect((await browser.get(`/setup?token=${token}`)).status).toBe(200);
+    expect((await browser.post("/setup", { ...fields, token })).status).toBe(303);
+    expect((await browser.post("/setup", { ...fields, token })).status).toBe(410);
+  });
 });
