@@ -1,8 +1,9 @@
 // The token table of the design under everything that can happen, in random order: each run is a list of steps made from a
 // seed, held against an independent table and against promises 1 and 3. TEST_RUNS sets how many, TEST_SEED where they begin.
 import { expect, test } from "bun:test";
+import { canFillDisk } from "./token_disk.ts";
 import { type Kind, type Step, take } from "./token_steps.ts";
-import { World, canFillDisk } from "./token_world.ts";
+import { World } from "./token_world.ts";
 
 const RUNS = Number(process.env["TEST_RUNS"] ?? 200);
 const FIRST_SEED = Number(process.env["TEST_SEED"] ?? 1);

@@ -142,10 +142,8 @@ export function honestlySent(
   }
   const nothing = { at: now, addresses: [] };
   const { rotation, stale } = holder;
-  const before =
-    rotation?.of === generation
-      ? rotation
-      : ((generation === holder.held ? stale : undefined) ?? nothing);
+  const known = generation === holder.held ? (stale ?? nothing) : nothing;
+  const before = rotation?.of === generation ? rotation : known;
   // Which of the requests rotated is not known here: a sibling goes by the earliest, wherever they came from.
   const at = Math.min(before.at, now);
   holder.rotation = { of: generation, at, addresses: [...before.addresses, from] };

@@ -1,8 +1,6 @@
 // One Postern with everything that happens to it, beside the token table that says what may: clients and their processes,
 // thieves, lost answers, restarts, crashes, old copies, a disk that is full for a while.
-import { cpSync, existsSync, mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { cpSync, rmSync } from "node:fs";
 import { ADMIN_PATH, admin, changePassword } from "../../src/admin.ts";
 import { OAuthError } from "../../src/errors.ts";
 import {
@@ -17,26 +15,13 @@ import {
   startServer,
   testClock,
 } from "../server.ts";
+import { canFillDisk, limitFiles, memoryFolder } from "./token_disk.ts";
 import { type Facts, type Login, type Request, Violation, newLogin } from "./token_login.ts";
 import { type Call, DEAD, type Family, SCOPES, explain, union } from "./token_table.ts";
 
 interface Backup {
   readonly folder: string;
   readonly logins: Map<Login, { disk: readonly Family[]; facts: Facts }>;
-}
-
-const memoryFolder = (): string =>
-  mkdtempSync(join(existsSync("/dev/shm") ? "/dev/shm" : tmpdir(), "postern-test-"));
-
-export const canFillDisk = process.platform === "linux" && Bun.which("prlimit") !== null;
-
-const ignore = (): void => undefined;
-
-/** Bytes a file of this process may have: writes beyond fail, or end half way, as on a full disk. */
-function limitFiles(bytes: number | "unlimited"): void {
-  // The signal that comes with it would end the process.
-  process.off("SIGXFSZ", ignore).on("SIGXFSZ", ignore);
-  Bun.spawnSync(["prlimit", "--pid", String(process.pid), `--fsize=${bytes}:`]);
 }
 
 export class World {
