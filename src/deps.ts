@@ -1,4 +1,4 @@
-// What handlers are given. Types only: the values are built once, in cli/serve.ts.
+// What handlers are given. Types only: the values are built once, in cli/open.ts.
 import type { Audit } from "./audit.ts";
 import type { Config, Server } from "./config.ts";
 import type { Limits } from "./limits.ts";

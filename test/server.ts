@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { changePassword } from "../src/admin.ts";
 import { type App, createApp } from "../src/app.ts";
-import { type Opened, open } from "../src/cli/serve.ts";
+import { type Opened, open } from "../src/cli/open.ts";
 import { type Config, readConfig } from "../src/config.ts";
 import type { Deps } from "../src/deps.ts";
 import { sha256 } from "../src/primitives.ts";

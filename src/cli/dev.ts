@@ -1,4 +1,5 @@
 // postern dev: a temporary folder, a printed password, and listhen's front with a QR code. For trying things out only.
+import { randomBytes } from "node:crypto";
 import { mkdtempSync, rmSync } from "node:fs";
 import type { Socket } from "node:net";
 import { tmpdir } from "node:os";
@@ -9,7 +10,9 @@ import { changePassword } from "../admin.ts";
 import { readConfig } from "../config.ts";
 import { FatalError } from "../errors.ts";
 import type { GivenSettings } from "../settings.ts";
-import { type Front, open, randomPassword, serve, standardTerminal } from "./serve.ts";
+import { open } from "./open.ts";
+import { type Front, serve } from "./serve.ts";
+import { standardTerminal } from "./terminal.ts";
 
 /** listhen takes Node handlers only, and its shutdown code stumbles over a socket that is gone: so the socket is pinned. */
 const listhenFront: Front = async (app, config) => {
@@ -43,7 +46,7 @@ export async function dev(given: GivenSettings): Promise<number> {
   try {
     const config = readConfig({ ...given, data: folder }, process.env);
     const terminal = standardTerminal();
-    const password = randomPassword();
+    const password = randomBytes(9).toString("base64url");
     const opened = await open(config, { log: () => undefined, warn: terminal.warn });
     await changePassword(password, opened.deps);
     await opened.close();

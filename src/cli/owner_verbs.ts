@@ -5,7 +5,7 @@ import { createInterface } from "node:readline";
 import { ADMIN_PATH, type ClientRow, type GrantRow, admin } from "../admin.ts";
 import type { Config } from "../config.ts";
 import { FatalError, reason } from "../errors.ts";
-import { open } from "./serve.ts";
+import { open } from "./open.ts";
 
 /** Calls one admin verb in the running server, or, with the folder's lock, in this process. */
 export async function callAdmin<T>(

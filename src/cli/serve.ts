@@ -1,105 +1,19 @@
 // postern serve: opens the folder, listens, says where, and stops cleanly.
-import { randomBytes } from "node:crypto";
 import { chmodSync, rmSync } from "node:fs";
-import { lookup } from "node:dns/promises";
-import { readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { isPublicAddress } from "../addresses.ts";
-import { admin, changePassword } from "../admin.ts";
+import { admin } from "../admin.ts";
 import { type App, type Listener, createApp, listen } from "../app.ts";
-import { openAudit } from "../audit.ts";
 import type { Config } from "../config.ts";
 import type { Deps } from "../deps.ts";
 import { FatalError, reason } from "../errors.ts";
-import { createLimits } from "../limits.ts";
-import { createPasswords, passwordProblem, verifyOwner } from "../login/owner.ts";
 import { removeSetupLink, setupLink, writeSetupLink } from "../login/setup.ts";
 import { ensureFolder } from "../oauth/clients.ts";
 import { serverOf } from "../oauth/rules.ts";
-import { monotonicClock, randomToken, sha256, wallClock } from "../primitives.ts";
-import { type Notice, type OpenStore, openStore } from "../store/folder.ts";
-import { type Terminal, eventLine, startBanner } from "./terminal.ts";
+import { type Opened, applyPasswordFile, open } from "./open.ts";
+import { type Terminal, standardTerminal, startBanner } from "./terminal.ts";
 
 /** Milliseconds that running requests have to end after a stop signal. */
 const DRAIN = 4000;
-
-export interface Opened {
-  readonly deps: Deps;
-  readonly isNew: boolean;
-  /** Work that the store has done. */
-  readonly counters: OpenStore["counters"];
-  /** Resolves when the store cannot go on. */
-  readonly failed: Promise<FatalError>;
-  close(): Promise<void>;
-}
-
-export interface Clock {
-  /** Epoch milliseconds. */
-  readonly now: () => number;
-  /** Milliseconds that no clock change moves. */
-  readonly monotonic: () => number;
-}
-const systemClock: Clock = { now: wallClock, monotonic: monotonicClock };
-
-/** Opens the data folder and builds what handlers are given. @throws {FatalError} */
-export async function open(
-  config: Config,
-  terminal: Terminal,
-  clock: Clock = systemClock,
-): Promise<Opened> {
-  const initialAccessToken = await initialAccessTokenHash(config);
-  const failed = Promise.withResolvers<FatalError>();
-  const notices: Notice[] = [];
-  const store = await openStore({
-    path: config.data,
-    issuer: config.issuer,
-    ...clock,
-    unsafeFolder: config.unsafeFolder,
-    notice: (notice) => {
-      notices.push(notice);
-      if (notice.kind !== "new") terminal.warn(notice.message);
-    },
-    fatal: failed.resolve,
-  });
-  const audit = openAudit({
-    folder: config.data,
-    now: store.now,
-    print: (event) => {
-      const line = eventLine(event);
-      if (line !== undefined) terminal.log(line);
-    },
-  });
-  for (const { kind, message } of notices) audit.record("folder", { kind, message });
-  const deps: Deps = {
-    config,
-    store,
-    audit,
-    limits: createLimits(config.rateLimits, clock.monotonic),
-    passwords: createPasswords(),
-    now: store.now,
-    monotonic: clock.monotonic,
-    internet: { resolve: resolveHost, isAllowed: isPublicAddress },
-    documents: new Map(),
-    fetching: new Set(),
-    initialAccessTokenHash: initialAccessToken,
-    formKey: randomToken(),
-    setupToken: randomToken(),
-    usePending: new Set(),
-  };
-  return {
-    deps,
-    isNew: store.isNew,
-    counters: store.counters,
-    failed: failed.promise,
-    close: async () => {
-      await store.close();
-      audit.close();
-    },
-  };
-}
-
-const resolveHost = async (host: string): Promise<string[]> =>
-  (await lookup(host, { all: true })).map(({ address }) => address);
 
 /** What serves requests for one app; `dev` has its own. */
 export type Front = (app: App, config: Config) => Promise<Listener>;
@@ -243,51 +157,6 @@ async function sayStart(opened: Opened, terminal: Terminal): Promise<void> {
     });
 }
 
-/** The text of a file that a setting names, without the line end that editors leave. @throws {FatalError} exit 2 */
-async function readSecretFile(path: string, what: string): Promise<string> {
-  try {
-    return (await readFile(path, "utf8")).replace(/\r?\n$/, "");
-  } catch (error) {
-    throw new FatalError(`cannot read the ${what} file: ${reason(error)}`, {
-      exitCode: 2,
-      cause: error,
-    });
-  }
-}
-
-async function initialAccessTokenHash({
-  registrationTokenFile: path,
-}: Config): Promise<string | undefined> {
-  if (path === "") return undefined;
-  const token = (await readSecretFile(path, "registration token")).trim();
-  if (token.length < 16) {
-    throw new FatalError(`the registration token in ${path} is too short`, {
-      exitCode: 2,
-      hint: "make one with: openssl rand -hex 32",
-    });
-  }
-  return sha256(token);
-}
-
-/** POSTERN_PASSWORD_FILE says what the password is: set when there is none, changed when it differs. */
-async function applyPasswordFile(deps: Deps, terminal: Terminal): Promise<void> {
-  const { passwordFile } = deps.config;
-  if (passwordFile === "") return;
-  const password = await readSecretFile(passwordFile, "password");
-  const problem = passwordProblem(password);
-  if (problem !== undefined)
-    throw new FatalError(`the password in ${passwordFile} cannot be used: ${problem}`, {
-      exitCode: 2,
-    });
-  if (await verifyOwner(password, deps)) return;
-  const { owner, revoked } = await changePassword(password, deps);
-  terminal.log(
-    owner === "created"
-      ? "password set from the password file"
-      : `password changed by the password file; ${revoked} logins ended`,
-  );
-}
-
 /** The folder was last used under another public URL: says which clients must connect again. */
 async function sayMoved(deps: Deps, terminal: Terminal): Promise<void> {
   const { config, store } = deps;
@@ -310,17 +179,4 @@ async function sayMoved(deps: Deps, terminal: Terminal): Promise<void> {
         ? `; must connect again, or get back in when the URL returns: ${names.join(", ")}`
         : ""),
   );
-}
-
-export const randomPassword = (): string => randomBytes(9).toString("base64url");
-
-/** What a person sees: results on stdout, warnings on stderr. A closed or full stdout never stops the server. */
-export function standardTerminal(): Terminal {
-  const ignore = (): void => undefined;
-  process.stdout.on("error", ignore);
-  process.stderr.on("error", ignore);
-  return {
-    log: (text) => void process.stdout.write(`${text}\n`),
-    warn: (text) => void process.stderr.write(`postern: warning: ${text}\n`),
-  };
 }

@@ -9,6 +9,17 @@ export interface Terminal {
   warn(text: string): void;
 }
 
+/** What a person sees: results on stdout, warnings on stderr. A closed or full stdout never stops the server. */
+export function standardTerminal(): Terminal {
+  const ignore = (): void => undefined;
+  process.stdout.on("error", ignore);
+  process.stderr.on("error", ignore);
+  return {
+    log: (text) => void process.stdout.write(`${text}\n`),
+    warn: (text) => void process.stderr.write(`postern: warning: ${text}\n`),
+  };
+}
+
 /** @param setup the setup link, while there is no owner */
 export function startBanner(config: Config, isNew: boolean, setup: string | undefined): string {
   const rows: [string, string][] = config.servers.flatMap((server): [string, string][] => [

@@ -1,0 +1,137 @@
+// Opens the data folder and builds what handlers are given, with the secrets that files hold. Who listens is serve.ts.
+import { lookup } from "node:dns/promises";
+import { readFile } from "node:fs/promises";
+import { isPublicAddress } from "../addresses.ts";
+import { changePassword } from "../admin.ts";
+import { openAudit } from "../audit.ts";
+import type { Config } from "../config.ts";
+import type { Deps } from "../deps.ts";
+import { FatalError, reason } from "../errors.ts";
+import { createLimits } from "../limits.ts";
+import { createPasswords, passwordProblem, verifyOwner } from "../login/owner.ts";
+import { monotonicClock, randomToken, sha256, wallClock } from "../primitives.ts";
+import { type Notice, type OpenStore, openStore } from "../store/folder.ts";
+import { type Terminal, eventLine } from "./terminal.ts";
+
+export interface Opened {
+  readonly deps: Deps;
+  readonly isNew: boolean;
+  /** Work that the store has done. */
+  readonly counters: OpenStore["counters"];
+  /** Resolves when the store cannot go on. */
+  readonly failed: Promise<FatalError>;
+  close(): Promise<void>;
+}
+
+export interface Clock {
+  /** Epoch milliseconds. */
+  readonly now: () => number;
+  /** Milliseconds that no clock change moves. */
+  readonly monotonic: () => number;
+}
+const systemClock: Clock = { now: wallClock, monotonic: monotonicClock };
+
+/** Opens the data folder and builds what handlers are given. @throws {FatalError} */
+export async function open(
+  config: Config,
+  terminal: Terminal,
+  clock: Clock = systemClock,
+): Promise<Opened> {
+  const initialAccessToken = await initialAccessTokenHash(config);
+  const failed = Promise.withResolvers<FatalError>();
+  const notices: Notice[] = [];
+  const store = await openStore({
+    path: config.data,
+    issuer: config.issuer,
+    ...clock,
+    unsafeFolder: config.unsafeFolder,
+    notice: (notice) => {
+      notices.push(notice);
+      if (notice.kind !== "new") terminal.warn(notice.message);
+    },
+    fatal: failed.resolve,
+  });
+  const audit = openAudit({
+    folder: config.data,
+    now: store.now,
+    print: (event) => {
+      const line = eventLine(event);
+      if (line !== undefined) terminal.log(line);
+    },
+  });
+  for (const { kind, message } of notices) audit.record("folder", { kind, message });
+  const deps: Deps = {
+    config,
+    store,
+    audit,
+    limits: createLimits(config.rateLimits, clock.monotonic),
+    passwords: createPasswords(),
+    now: store.now,
+    monotonic: clock.monotonic,
+    internet: { resolve: resolveHost, isAllowed: isPublicAddress },
+    documents: new Map(),
+    fetching: new Set(),
+    initialAccessTokenHash: initialAccessToken,
+    formKey: randomToken(),
+    setupToken: randomToken(),
+    usePending: new Set(),
+  };
+  return {
+    deps,
+    isNew: store.isNew,
+    counters: store.counters,
+    failed: failed.promise,
+    close: async () => {
+      await store.close();
+      audit.close();
+    },
+  };
+}
+
+const resolveHost = async (host: string): Promise<string[]> =>
+  (await lookup(host, { all: true })).map(({ address }) => address);
+
+/** The text of a file that a setting names, without the line end that editors leave. @throws {FatalError} exit 2 */
+async function readSecretFile(path: string, what: string): Promise<string> {
+  try {
+    return (await readFile(path, "utf8")).replace(/\r?\n$/, "");
+  } catch (error) {
+    throw new FatalError(`cannot read the ${what} file: ${reason(error)}`, {
+      exitCode: 2,
+      cause: error,
+    });
+  }
+}
+
+async function initialAccessTokenHash({
+  registrationTokenFile: path,
+}: Config): Promise<string | undefined> {
+  if (path === "") return undefined;
+  const token = (await readSecretFile(path, "registration token")).trim();
+  if (token.length < 16) {
+    throw new FatalError(`the registration token in ${path} is too short`, {
+      exitCode: 2,
+      hint: "make one with: openssl rand -hex 32",
+    });
+  }
+  return sha256(token);
+}
+
+/** POSTERN_PASSWORD_FILE says what the password is: set when there is none, changed when it differs. */
+export async function applyPasswordFile(deps: Deps, terminal: Terminal): Promise<void> {
+  const { passwordFile } = deps.config;
+  if (passwordFile === "") return;
+  const password = await readSecretFile(passwordFile, "password");
+  const problem = passwordProblem(password);
+  if (problem !== undefined)
+    throw new FatalError(`the password in ${passwordFile} cannot be used: ${problem}`, {
+      exitCode: 2,
+    });
+  if (await verifyOwner(password, deps)) return;
+  const { owner, revoked } = await changePassword(password, deps);
+  terminal.log(
+    owner === "created"
+      ? "password set from the password file"
+      : `password changed by the password file; ${revoked} logins ended`,
+  );
+}
