@@ -15,6 +15,12 @@ export function randomToken(bytes = 32): string {
   return randomBytes(bytes).toString("base64url");
 }
 
+/** 16 random bytes as 22 characters, for an id that people type: it never begins like a flag of a command line. */
+export function randomId(): string {
+  const id = randomToken(16);
+  return /^[A-Za-z0-9]/.test(id) ? id : randomId();
+}
+
 /** SHA-256 as 43 characters of base64url. */
 export function sha256(text: string): string {
   return Bun.CryptoHasher.hash("sha256", text, "base64url");

@@ -53,7 +53,7 @@ export function parseCommandLine(argv: readonly string[]): CommandLine {
   try {
     parsed = parseArgs({ args: [...argv], options, allowPositionals: true, strict: true });
   } catch (error) {
-    throw commandLineError(reason(error), Object.keys(options), error);
+    throw commandLineError(reason(error), argv, Object.keys(options), error);
   }
   const given: Partial<Record<SettingKey, string>> = {};
   for (const key of settingKeys) {
@@ -76,12 +76,25 @@ export function parseCommandLine(argv: readonly string[]): CommandLine {
   };
 }
 
-function commandLineError(message: string, flags: readonly string[], cause: unknown): FatalError {
+function commandLineError(
+  message: string,
+  argv: readonly string[],
+  flags: readonly string[],
+  cause: unknown,
+): FatalError {
   const unknown = /Unknown option '-{0,2}([^']*)'/.exec(message)?.[1];
   if (unknown === undefined) {
     return new FatalError(message.split(/[.\n]/, 1)[0] ?? message, {
       exitCode: 2,
       hint: "see postern --help",
+      cause,
+    });
+  }
+  const id = argv.find((word) => /^-[^-]{2}/.test(word));
+  if (id !== undefined) {
+    return new FatalError(`unknown flag ${id}`, {
+      exitCode: 2,
+      hint: `an id that begins with "-" goes last, behind "--": -- ${id}`,
       cause,
     });
   }

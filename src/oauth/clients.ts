@@ -1,6 +1,6 @@
 // Client identifiers: making, finding, and making room for new ones. Registration itself is register.ts.
 import type { Deps } from "../deps.ts";
-import { equal, hmac, randomToken, seconds } from "../primitives.ts";
+import { equal, hmac, randomId, randomToken, seconds } from "../primitives.ts";
 import { type Client, type Folder, clientExpiresAt } from "../store/records.ts";
 import type { Draft } from "../store/table.ts";
 
@@ -23,7 +23,7 @@ export function ensureFolder(draft: Draft, issuer: string): Folder {
 
 /** A new client_id: 16 random bytes and their MAC under the folder's key, 65 characters of base64url. */
 export function newClientId(folderKey: string): string {
-  const random = randomToken(16);
+  const random = randomId();
   return random + hmac(folderKey, `postern client 1\0${random}`);
 }
 

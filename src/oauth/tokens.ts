@@ -6,7 +6,7 @@
 //            proof = HMAC-SHA-256(secret, "postern access 1" NUL family NUL generation NUL scope)
 //
 // Who reads the folder has tag_key and no secret; who holds an old token cannot tag a later generation.
-import { equal, hmac, randomToken, sha256 } from "../primitives.ts";
+import { equal, hmac, randomId, randomToken, sha256 } from "../primitives.ts";
 import type { AccessEntry, Grant } from "../store/records.ts";
 
 export interface RefreshToken {
@@ -21,7 +21,7 @@ const refreshGrammar =
   /^prt_([A-Za-z0-9_-]{22})\.([1-9][0-9]{0,9})\.([A-Za-z0-9_-]{43})\.([A-Za-z0-9_-]{43})$/;
 const accessGrammar = /^pat_([A-Za-z0-9_-]{22})\.([1-9][0-9]{0,9})\.([A-Za-z0-9_-]{43})$/;
 
-export const newFamily = (): string => randomToken(16);
+export const newFamily = (): string => randomId();
 export const newCode = (): string => `pac_${randomToken()}`;
 export const newClientSecret = (): string => `pcs_${randomToken()}`;
 export const isCode = (text: string): boolean => /^pac_[A-Za-z0-9_-]{43}$/.test(text);

@@ -1,14 +1,16 @@
 import { afterAll, describe, expect, test } from "bun:test";
-import { existsSync, readFileSync, readdirSync, statSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type Postern, freePort, startPostern, stopProcesses } from "../process.ts";
 import {
   type Login,
   authorizationUrl,
   callMcp,
+  logIn as logInto,
   redeemCode,
   refreshWith,
   registerClient,
+  startServer,
   temporaryFolder,
 } from "../server.ts";
 
@@ -159,6 +161,10 @@ describe("words that make no sense end with one line and exit 2", () => {
     ],
     [["--porrt", "1"], "postern: error: unknown flag --porrt\nhint: did you mean --port?\n"],
     [["--port", "x"], 'postern: error: --port is "x": expected a whole number from 1 to 65535\n'],
+    [
+      ["grants", "revoke", "-Xy2"],
+      'postern: error: unknown flag -Xy2\nhint: an id that begins with "-" goes last, behind "--": -- -Xy2\n',
+    ],
   ])("%p", (words, stderr) => {
     const folder = temporaryFolder();
     expect(commandLine(folder, words)).toEqual({ exitCode: 2, stdout: "", stderr });
@@ -175,6 +181,35 @@ describe("words that make no sense end with one line and exit 2", () => {
     ]);
     expect((await callMcp(server, login.tokens.access_token)).status).toBe(200);
   });
+
+  test.each([[["grants", "revoke"]], [["clients", "remove"]]])(
+    "%p takes an older id that begins with a dash behind --",
+    async (words) => {
+      const folder = temporaryFolder();
+      const server = await startServer({ folder });
+      const { clientId, tokens } = await logInto(server);
+      const family = tokens.refresh_token.slice(4, 26);
+      const id = `-${"x".repeat(21)}`;
+      await server.deps.store.update((draft) => {
+        const [client, grant] = [
+          draft.get("clients", clientId),
+          draft.get("refresh_tokens", family),
+        ];
+        if (!client || !grant) throw new Error("nobody is logged in");
+        draft.put("clients", id, client);
+        draft.put("refresh_tokens", id, { ...grant, client_id: id });
+      });
+      await server.close();
+      const result = commandLine(folder, [...words, "--data", folder, "--", "-xxxx"]);
+      expect([result.exitCode, result.stderr]).toEqual([0, ""]);
+      const { deps, close } = await startServer({ folder });
+      expect(await deps.store.refresh_tokens.get(id)).toBeUndefined();
+      expect((await deps.store.clients.get(id)) === undefined).toBe(words[0] === "clients");
+      expect(await deps.store.refresh_tokens.get(family)).toBeDefined();
+      await close();
+      rmSync(folder, { recursive: true });
+    },
+  );
 
   test("without a data folder there is nothing to list, and none is made", () => {
     const folder = temporaryFolder();
