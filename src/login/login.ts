@@ -118,7 +118,7 @@ export async function logOut(request: Request, deps: Deps, call: Call): Promise<
   return response;
 }
 
-/** OAuth 2.1 §7.5.2: 303 after a POST with credentials, never 307. Only ever to a path of ours. */
+/** RFC 9700 §4.12: 303 after a POST with credentials, never 307. Only ever to a path of ours. */
 export function seeOther(path: `/${string}`, deps: Deps): Response {
   return new Response(null, {
     status: 303,

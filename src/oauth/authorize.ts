@@ -104,7 +104,7 @@ export function redirectError(error: OAuthError, to: RedirectTarget, deps: Deps)
   return sendBack({ location, clientName: undefined }, deps);
 }
 
-/** OAuth 2.1 §7.5.2: 303, so that no form body follows. An app's own scheme gets a page: browsers leave the old one standing. */
+/** RFC 9700 §4.12: 303, so that no form body follows. An app's own scheme gets a page: browsers leave the old one standing. */
 export function sendBack(
   answer: { location: string; clientName: string | undefined; show?: boolean },
   deps: Deps,

@@ -198,7 +198,7 @@ describe("the answer", () => {
     expect(response.headers.get("location")).toStartWith("https://good.test/cb?a=1&code=pac_");
   });
 
-  test("OAuth 2.1 §7.5.2: is a 303", async () => {
+  test("RFC 9700 §4.12: is a 303", async () => {
     expect((await owner.authorize(url())).status).toBe(303);
   });
 
