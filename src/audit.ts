@@ -1,6 +1,6 @@
 // The audit trail: the only writer of events and the only redaction. An event that cannot be written is counted, never
 // a reason to refuse a request.
-import { closeSync, fstatSync, openSync, renameSync, writeSync } from "node:fs";
+import { closeSync, fstatSync, openSync, renameSync, rmSync, writeSync } from "node:fs";
 import { join } from "node:path";
 
 export type EventName =
@@ -81,6 +81,8 @@ export function openAudit(options: AuditOptions): Audit {
   const write = (target: string, line: string): void => {
     if (size > rotateAt) {
       close();
+      // Measured: a rename over an existing file makes ext4 write the new one out, and every request waits for it.
+      rmSync(`${target}.1`, { force: true });
       renameSync(target, `${target}.1`);
     }
     size += writeSync(file ?? open(target), line);
