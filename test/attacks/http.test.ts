@@ -191,7 +191,7 @@ describe("P91, P92: names that are not ours", () => {
   const poison = [
     "X-Forwarded-Host: evil.test",
     "X-Forwarded-Proto: gopher",
-    "X-Forwarded-Port: 666",
+    "X-Forwarded-Port: 99666",
     "X-Forwarded-Prefix: /evil.test",
     "X-Original-Host: evil.test",
     "X-Host: evil.test",
@@ -216,7 +216,7 @@ describe("P91, P92: names that are not ours", () => {
       stand.port,
       request(`GET ${path} HTTP/1.1`, [stand.host, ...poison]),
     );
-    expect(text).not.toMatch(/evil|gopher|666/);
+    expect(text).not.toMatch(/evil|gopher|99666/);
   });
 
   test("the absolute form of another server changes no URL", async () => {
