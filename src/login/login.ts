@@ -14,11 +14,10 @@ import { browserBinding, endSession, findSession, startSession } from "./session
 const SLOWED = 1000;
 
 interface LoginForm {
-  /** Sealed: the query of the waiting authorization request, or "" for none. */
+  /** Of the authorization request that waits behind the login; "" for none. */
+  readonly query: string;
+  /** The same, sealed. */
   readonly request: string;
-  /** Whether an authorization request waits behind the login, and of which client. */
-  readonly forClient: boolean;
-  readonly clientName?: string | undefined;
   /** Set-Cookie, when the browser has no binding yet. */
   readonly cookie?: string | undefined;
   readonly problem?: string;
@@ -26,11 +25,24 @@ interface LoginForm {
   readonly wait?: number;
 }
 
-export function showLogin(form: LoginForm, deps: Deps): Response {
-  const { request, cookie, ...shown } = form;
-  const response = loginPage({ base: deps.config.basePath, hidden: { request }, ...shown });
+export async function showLogin(form: LoginForm, deps: Deps): Promise<Response> {
+  const { query, request, cookie, ...shown } = form;
+  const response = loginPage({
+    base: deps.config.basePath,
+    hidden: { request },
+    forClient: query !== "",
+    clientName: await waitingClient(query, deps),
+    ...shown,
+  });
   if (cookie !== undefined) response.headers.append("set-cookie", cookie);
   return response;
+}
+
+/** What the client that waits is called: a document is fetched for the owner only, so until then its host stands for it. */
+async function waitingClient(query: string, deps: Deps): Promise<string | undefined> {
+  const id = new URLSearchParams(query).get("client_id") ?? "";
+  if (id.startsWith("https://")) return URL.parse(id)?.host;
+  return (await deps.store.clients.get(id))?.client_name;
 }
 
 /** GET /login */
@@ -39,7 +51,7 @@ export async function logInPage(request: Request, deps: Deps): Promise<Response>
     return setupNeededPage({ base: deps.config.basePath });
   if (await findSession(request, deps)) return seeOther("/connect", deps);
   const { binding, cookie } = browserBinding(request, deps);
-  return showLogin({ request: seal(deps, "login", binding, ""), forClient: false, cookie }, deps);
+  return showLogin({ query: "", request: seal(deps, "login", binding, ""), cookie }, deps);
 }
 
 /** POST /login */
@@ -53,7 +65,7 @@ export async function logIn(request: Request, deps: Deps, call: Call): Promise<R
   // Two tabs: the second login finds the session of the first.
   const path: `/${string}` = query === "" ? "/connect" : `/authorize?${query}`;
   if (await findSession(request, deps)) return seeOther(path, deps);
-  const shown = { request: field, forClient: query !== "" };
+  const shown = { query, request: field };
   const prefix = throttleKey(call.address);
   const network = networkOf(call.address);
   const wait = Math.max(deps.limits.login.wait(prefix), deps.limits.loginNetwork.wait(network));
@@ -78,12 +90,12 @@ export async function logIn(request: Request, deps: Deps, call: Call): Promise<R
 }
 
 /** For a page that waited too long, outlived a restart, or lost its cookie to a tab opened at the same moment. */
-function logInAgain(
+async function logInAgain(
   field: string | undefined,
   binding: string,
   cookie: string | undefined,
   deps: Deps,
-): Response {
+): Promise<Response> {
   const query = claimedContent(field);
   if (query === undefined) {
     throw new OAuthError("access_denied", "This is no login page of this server.", {
@@ -92,7 +104,7 @@ function logInAgain(
   }
   const problem = "This page was too old. Sign in again.";
   const sealed = seal(deps, "login", binding, query);
-  return showLogin({ request: sealed, forClient: query !== "", cookie, problem }, deps);
+  return showLogin({ query, request: sealed, cookie, problem }, deps);
 }
 
 /** POST /logout */

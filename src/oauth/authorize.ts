@@ -42,9 +42,10 @@ export async function authorize(request: Request, deps: Deps, call: Call): Promi
   // makes no open redirector of us.
   if (!session || !target) {
     const { binding, cookie } = browserBinding(request, deps);
-    const form = { request: seal(deps, "login", binding, query), forClient: true, cookie };
-    const clientName = target ? target.client.client.client_name : new URL(clientId).host;
-    const login = showLogin({ ...form, clientName }, deps);
+    const login = await showLogin(
+      { query, request: seal(deps, "login", binding, query), cookie },
+      deps,
+    );
     // mcp-remote asks here without a browser first, and takes a 4xx for "register again".
     return target?.known === "lost"
       ? new Response(login.body, { status: 400, headers: login.headers })
