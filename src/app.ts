@@ -50,7 +50,7 @@ export const routes: readonly Route[] = [
   { method: "GET",  path: "/",           source: "-",                who: "anyone", handler: home,       ...page },
   { method: "GET",  path: "/healthz",    source: "-",                who: "anyone", handler: healthz,    ...api },
   { method: "GET",  path: "/authorize",  source: "RFC 6749 §3.1",    who: "anyone", handler: authorize,  ...page },
-  { method: "POST", path: "/consent",    source: "OAuth 2.1 §4.1.1", who: "owner",  handler: consent,    ...page },
+  { method: "POST", path: "/consent",    source: "RFC 6749 §4.1.2",  who: "owner",  handler: consent,    ...page },
   { method: "POST", path: "/token",      source: "RFC 6749 §3.2",    who: "client", handler: token,      ...api, body: 16 * KB },
   { method: "POST", path: "/register",   source: "RFC 7591 §3",      who: "anyone", handler: register,   ...api, body: 64 * KB },
   { method: "POST", path: "/revoke",     source: "RFC 7009 §2",      who: "client", handler: revoke,     ...api, body: 16 * KB },

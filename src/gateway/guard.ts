@@ -81,7 +81,7 @@ async function refuseToken(
   });
 }
 
-/** RFC 6750 §3, RFC 9728 §5.1, MCP 2026-07-28 "Scope Selection". */
+/** RFC 6750 §3, RFC 9728 §5.1, MCP 2026-07-28 "Scope Selection Strategy". */
 function challenge(server: Server, deps: Deps, error?: ErrorCode, description?: string): string {
   const parameters = [
     ...(error === undefined ? [] : [`error="${error}"`, `error_description="${description}"`]),

@@ -173,7 +173,7 @@ async function clientAnswer(
       return await refuse("redirected to somewhere outside its own URL", `status ${status}`);
     }
   }
-  // RFC 6750 §5.3 and RFC 9111 §3.5: what a token opened is for its bearer alone.
+  // What a token opened is for its bearer alone; RFC 9111 §3.5 says so for shared caches only.
   const reads = request.method === "GET" || request.method === "HEAD";
   if (reads && !headers.has("cache-control")) headers.set("cache-control", "private, no-store");
   return new Response(await answerBody(exchange, answer, headers), { status, headers });

@@ -34,6 +34,9 @@ export function checkRedirectUri(text: string): { ok: true } | { ok: false; prob
     return { ok: true };
   }
   if (dangerousSchemes.has(scheme)) return refuse(`uses the scheme ${scheme}`);
+  // RFC 8252 §7.1 and §8.4 want a private-use scheme to be a reversed domain name and one without a dot refused. Cursor
+  // registers cursor://..., and one refused URI refuses the whole client. A scheme belongs to whichever
+  // app claimed it, dot or no dot: PKCE keeps a stolen code worthless, and the owner sees where it goes.
   return { ok: true };
 }
 
@@ -118,7 +121,7 @@ export function findServer(config: Config, resources: readonly string[]): Server
     : undefined;
 }
 
-/** RFC 9728 §3.3: whether a stored resource belongs to a server of this configuration. */
+/** The server that a stored resource names, in the one spelling that grants keep (RFC 8707 §2); undefined: none at present. */
 export function serverOf(config: Config, resource: string): Server | undefined {
   return config.servers.find((server) => server.resource === resource);
 }

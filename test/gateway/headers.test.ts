@@ -269,7 +269,7 @@ describe("what comes back", () => {
     expect(headers.get("x-fine")).not.toBeNull();
   });
 
-  test("RFC 6750 §5.3: what GET reads is not cached, unless the upstream says how", async () => {
+  test("RFC 9111 §3.5: what GET reads is not cached, unless the upstream says how", async () => {
     expect((await answered({})).get("cache-control")).toBe("private, no-store");
     expect((await answered({ "cache-control": "private, max-age=9" })).get("cache-control")).toBe(
       "private, max-age=9",
