@@ -121,7 +121,7 @@ export async function stopProcesses(): Promise<void> {
   folders.clear();
 }
 
-interface Child {
+export interface Child {
   readonly pid: number;
   readonly exited: Promise<number>;
   stdout(): string;
@@ -136,7 +136,7 @@ process.on("exit", () => {
   for (const child of running) void child.end("SIGKILL");
 });
 
-function ownFolder(): string {
+export function ownFolder(): string {
   const folder = temporaryFolder();
   folders.add(folder);
   return folder;
@@ -146,7 +146,8 @@ function ownFolder(): string {
 const socketUrl = (path: string, { origin, port }: Config): string =>
   new URL(path, origin).href.replace(origin, `http://localhost:${port}`);
 
-function launch(given: GivenSettings): Child {
+/** Starts it and does not wait. The caller's file calls `afterAll(stopProcesses)`. */
+export function launch(given: GivenSettings): Child {
   const flags = settingKeys.flatMap((key) => {
     const { flag, placeholder } = settings[key];
     const value = given[key];
@@ -224,8 +225,9 @@ const untilReady = (child: Child, config: Config): Promise<Response> =>
     return answer?.ok ? answer : undefined;
   });
 
-const printed = (child: Child, pattern: RegExp): Promise<string> =>
-  poll(child, "setup link", async () => pattern.exec(child.stdout())?.[0]);
+/** What it printed that looks so, once it is there. */
+export const printed = (child: Child, pattern: RegExp): Promise<string> =>
+  poll(child, `${pattern}`, async () => pattern.exec(child.stdout() + child.stderr())?.[0]);
 
 /** Below the ports that outgoing connections take, so that it is still free at a restart. */
 export async function freePort(): Promise<number> {

@@ -31,11 +31,17 @@ export interface Clock {
 }
 const systemClock: Clock = { now: wallClock, monotonic: monotonicClock };
 
-/** Opens the data folder and builds what handlers are given. @throws {FatalError} */
+/**
+ * Opens the data folder and builds what handlers are given.
+ * @param stop ends the wait for another process that has the folder
+ * @throws {FatalError}
+ * @throws the reason of `stop`
+ */
 export async function open(
   config: Config,
   terminal: Terminal,
   clock: Clock = systemClock,
+  stop?: AbortSignal,
 ): Promise<Opened> {
   const initialAccessToken = await initialAccessTokenHash(config);
   const failed = Promise.withResolvers<FatalError>();
@@ -44,6 +50,7 @@ export async function open(
     path: config.data,
     issuer: config.issuer,
     ...clock,
+    stop,
     unsafeFolder: config.unsafeFolder,
     notice: (notice) => {
       notices.push(notice);

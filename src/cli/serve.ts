@@ -63,27 +63,45 @@ export async function serve(
   terminal = standardTerminal(),
 ): Promise<number> {
   const stop = stopSignal();
-  const opened = await open(config, terminal);
+  try {
+    const opened = await open(config, terminal, undefined, stop.asked);
+    await serveUntil(stop, opened, front, terminal);
+    return 0;
+  } catch (error) {
+    if (error !== stop.asked.reason) throw error;
+    terminal.log("stopping");
+    return 0;
+  } finally {
+    stop.forget();
+  }
+}
+
+/** @throws {FatalError} @throws the reason of `stop.asked`, which may come at any moment of the start too */
+async function serveUntil(
+  stop: StopSignal,
+  opened: Opened,
+  front: Front,
+  terminal: Terminal,
+): Promise<void> {
   const { deps } = opened;
   let listener: Listener | undefined;
   let socket: Listener | undefined;
   try {
+    stop.asked.throwIfAborted();
     await applyPasswordFile(deps, terminal);
-    listener = await front(createApp(deps), config);
+    listener = await front(createApp(deps), deps.config);
     socket = openAdminSocket(deps, terminal);
     await sayStart(opened, terminal);
-    const end = await Promise.race([stop.asked, opened.failed]);
+    const end = await Promise.race([aborted(stop.asked), opened.failed]);
     if (end instanceof FatalError) throw end;
     terminal.log("stopping");
-    await drain(listener, stop.insisted);
-    return 0;
+    await drain(listener, aborted(stop.insisted));
   } finally {
     await listener?.close(true);
     await socket?.close(true);
     removeSetupLink(deps);
     deps.audit.record("stop");
     await opened.close();
-    stop.forget();
   }
 }
 
@@ -94,22 +112,33 @@ async function drain(listener: Listener, insisted: Promise<unknown>): Promise<vo
   clearTimeout(timer);
 }
 
+interface StopSignal {
+  readonly asked: AbortSignal;
+  readonly insisted: AbortSignal;
+  readonly forget: () => void;
+}
+
 /** The first SIGTERM, SIGINT or SIGHUP asks; a second one insists. */
-function stopSignal(): { asked: Promise<string>; insisted: Promise<string>; forget: () => void } {
-  const asked = Promise.withResolvers<string>();
-  const insisted = Promise.withResolvers<string>();
-  let count = 0;
-  const onSignal = (signal: string): void => (++count === 1 ? asked : insisted).resolve(signal);
+function stopSignal(): StopSignal {
+  const asked = new AbortController();
+  const insisted = new AbortController();
+  const onSignal = (): void => (asked.signal.aborted ? insisted : asked).abort();
   const signals = ["SIGTERM", "SIGINT", "SIGHUP"] as const;
   for (const signal of signals) process.on(signal, onSignal);
   return {
-    asked: asked.promise,
-    insisted: insisted.promise,
+    asked: asked.signal,
+    insisted: insisted.signal,
     forget: () => {
       for (const signal of signals) process.off(signal, onSignal);
     },
   };
 }
+
+const aborted = (signal: AbortSignal): Promise<void> =>
+  new Promise((resolve) => {
+    if (signal.aborted) resolve();
+    else signal.addEventListener("abort", () => resolve(), { once: true });
+  });
 
 /** data/admin.sock, 0600: who may open the file may do what the owner may. */
 function openAdminSocket(deps: Deps, terminal: Terminal): Listener | undefined {

@@ -46,6 +46,8 @@ export interface StoreOptions {
   readonly unsafeFolder?: boolean;
   /** Milliseconds to wait for another process that has the folder. */
   readonly lockWait?: number;
+  /** Ends that wait. */
+  readonly stop?: AbortSignal | undefined;
   /** Limits of one journal line: changes and characters. */
   readonly groupChanges?: number;
   readonly groupLength?: number;
@@ -72,6 +74,7 @@ const ASSERTIONS = 1000;
 /**
  * Opens the data folder for this process alone.
  * @throws {FatalError} exit code 75 (another process has it), 77 (not ours to use) or 78 (damaged, newer, not a folder)
+ * @throws the reason of `stop`, while waiting for the other process
  */
 export async function openStore(options: StoreOptions): Promise<OpenStore> {
   const counters = newCounters();
@@ -81,8 +84,8 @@ export async function openStore(options: StoreOptions): Promise<OpenStore> {
     // 1.
     checkFolder(folder, options.notice);
     checkFileSystem(folder.path, fileSystemType(folder), options);
-    const { lockWait: wait = LOCK_WAIT, now, notice } = options;
-    lock = await lockFolder(folder, { wait, now, notice });
+    const { lockWait: wait = LOCK_WAIT, now, notice, stop } = options;
+    lock = await lockFolder(folder, { wait, now, notice, stop });
     rmSync(folder.at("admin.sock"), { force: true });
     return await openLocked(folder, lock, counters, options);
   } catch (error) {

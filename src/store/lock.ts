@@ -11,6 +11,8 @@ export interface LockOptions {
   readonly wait: number;
   readonly now: () => number;
   readonly notice: (notice: Notice) => void;
+  /** Ends the wait. */
+  readonly stop?: AbortSignal | undefined;
 }
 
 export interface FolderLock {
@@ -28,6 +30,7 @@ const FILE_TIME = 2_000;
 /**
  * Takes the folder; waits when another process has it, as in an overlapping deploy.
  * @throws {FatalError} exit code 75 when the other process keeps it
+ * @throws the reason of `stop`
  */
 export async function lockFolder(folder: DataFolder, options: LockOptions): Promise<FolderLock> {
   let lock = takeFolder(folder, options);
@@ -37,6 +40,7 @@ export async function lockFolder(folder: DataFolder, options: LockOptions): Prom
   const wait = options.wait + (folder.descriptor === undefined ? FILE_TIME : 0);
   for (let waited = 0; !lock && waited < wait; waited += POLL) {
     await Bun.sleep(Math.min(POLL, wait - waited));
+    options.stop?.throwIfAborted();
     lock = takeFolder(folder, options);
   }
   if (lock) return lock;
