@@ -2,6 +2,7 @@
 import { existsSync, readFileSync } from "node:fs";
 import { test } from "bun:test";
 import { fakeTimeLibrary } from "./faults/faketime.ts";
+import { engines } from "../package.json";
 import { canLoop } from "./faults/loop_disk.ts";
 
 interface Part {
@@ -35,6 +36,9 @@ export function noexecFolder(folder: string): { prefix: string[]; folder: string
   return found?.[1] ? { prefix: [], folder: found[1] } : undefined;
 }
 
+/** npm's way to this project's Bun, for machines that have Node alone. */
+export const npxBun = ["npx", "-y", `bun@${engines.bun.replace(/[^\d.]/g, "")}`];
+
 const runs = (command: string[]): boolean =>
   Bun.spawnSync(command, { stdout: "ignore", stderr: "ignore" }).success;
 
@@ -46,6 +50,14 @@ const parts = {
   faketime: { present: () => fakeTimeLibrary() !== undefined, remedy: "install faketime" },
   ext4: { present: () => canLoop("ext4"), remedy: "as root, install e2fsprogs, allow loop mounts" },
   xfs: { present: () => canLoop("xfs"), remedy: "as root, install xfsprogs, allow loop mounts" },
+  clone: {
+    present: () => runs(["git", "rev-parse", "HEAD"]),
+    remedy: "install git, and run in a clone of the repository",
+  },
+  npx: {
+    present: () => Bun.which("npx") !== null && runs([...npxBun, "--version"]),
+    remedy: "install Node, and let npm reach a registry",
+  },
   root: { present: () => process.getuid?.() === 0, remedy: "run as root" },
   noexec: {
     present: () => noexecFolder("/tmp") !== undefined,

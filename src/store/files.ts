@@ -71,6 +71,10 @@ const kinds: readonly [NameKind, RegExp][] = [
 export const kindOf = (name: string): NameKind =>
   kinds.find(([, pattern]) => pattern.test(name))?.[0] ?? "foreign";
 
+/** Whether there is nothing at all of ours among the names. */
+export const isNewFolder = (names: readonly string[]): boolean =>
+  !names.some((name) => kindOf(name) === "kept" || /^(state|journal)\./.test(name));
+
 /** The data folder, open for as long as the process owns it. */
 export interface DataFolder {
   /** Absolute, symbolic links resolved. */

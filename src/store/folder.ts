@@ -11,6 +11,7 @@ import {
   type Notice,
   STATE,
   asideName,
+  isNewFolder,
   kindOf,
   newCounters,
   openDataFolder,
@@ -144,10 +145,6 @@ async function listFolder(
   if (foreign) notice(foreign);
   return names.filter((name) => !temporary.includes(name));
 }
-
-/** Whether there is nothing at all of ours among the names. */
-export const isNewFolder = (names: readonly string[]): boolean =>
-  !names.some((name) => kindOf(name) === "kept" || /^(state|journal)\./.test(name));
 
 export function foreignNotice(folder: DataFolder, names: readonly string[]): Notice | undefined {
   const foreign = names.filter((name) => kindOf(name) === "foreign");

@@ -12,11 +12,12 @@ import {
   PREVIOUS,
   RESTORE,
   STATE,
+  isNewFolder,
   kindOf,
   unusable,
 } from "./files.ts";
 import { checkFileSystem, fileSystemType } from "./filesystem.ts";
-import { clockDoubt, foreignNotice, isNewFolder, movedNotice } from "./folder.ts";
+import { clockDoubt, foreignNotice, movedNotice } from "./folder.ts";
 import { readFragments } from "./fragments.ts";
 import { journalBase, readHeader, readJournal } from "./journal.ts";
 import { inspectEntries, inspectFolder, ownUser } from "./permissions.ts";
@@ -100,13 +101,14 @@ function tryStart(
   // Root looks after the folders of others, and does not start them.
   const user = ownUser() === 0 ? statSync(folder.path).uid : ownUser();
   try {
-    if (inspectFolder(folder, user)) notice(looseNotice([folder.path]));
+    const isNew = isNewFolder(files.names);
+    if (inspectFolder(folder, user) && !isNew) notice(looseNotice([folder.path]));
     checkFileSystem(folder.path, fileSystemType(folder), { unsafeFolder, notice });
     const loose = inspectEntries(folder, files.names, user);
     if (loose.length > 0) notice(looseNotice(loose));
     const foreign = foreignNotice(folder, files.names);
     if (foreign) notice(foreign);
-    if (isNewFolder(files.names)) {
+    if (isNew) {
       notice({ kind: "new", message: "there is no state in it: a start makes a new one" });
     }
     const recovered = recover(files);

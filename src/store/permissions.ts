@@ -1,8 +1,8 @@
 // Who may read the data folder, and what stands in it: the owner's alone, and regular files only. Tightens modes and
 // refuses the rest.
-import { type Stats, chmodSync, lstatSync, statSync } from "node:fs";
+import { type Stats, chmodSync, lstatSync, readdirSync, statSync } from "node:fs";
 import { FatalError } from "../errors.ts";
-import { type DataFolder, type Notice, kindOf } from "./files.ts";
+import { type DataFolder, type Notice, isNewFolder, kindOf } from "./files.ts";
 
 /** Permission bits of group and others. */
 const OTHERS = 0o077;
@@ -14,6 +14,8 @@ const OTHERS = 0o077;
 export function checkFolder(folder: DataFolder, notice: (notice: Notice) => void): void {
   if (!inspectFolder(folder)) return;
   tighten(folder.path, 0o700);
+  // A fresh clone brings the folder with the modes of its umask, and nothing in it that anybody could have read.
+  if (isNewFolder(readdirSync(folder.path))) return;
   const message = `${folder.path} was open to others: its mode is 0700 now`;
   notice({ kind: "loose-modes", message });
 }

@@ -52,6 +52,15 @@ describe("modes", () => {
     ]);
   });
 
+  test("of a folder with nothing of ours in it are tightened without a word", async () => {
+    const path = freshFolder();
+    chmodSync(path, 0o755);
+    writeFileSync(join(path, "README.md"), "as a clone brings it");
+    const { notices } = await openFolder(path);
+    expect(kindsOf(notices)).toEqual(["new"]);
+    expect(modeOf(path)).toBe(0o700);
+  });
+
   test("of everything that is made are the owner's alone under any umask", async () => {
     const umask = process.umask(0);
     try {
