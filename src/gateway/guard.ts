@@ -9,7 +9,7 @@ import { resourceMetadataUrl } from "../oauth/metadata.ts";
 import { parseAccessToken } from "../oauth/tokens.ts";
 import { seconds } from "../primitives.ts";
 
-/** @throws {OAuthError} invalid_token 401 with a challenge; temporarily_unavailable 429 */
+/** @throws {OAuthError} invalid_token 401 or insufficient_scope 403, with a challenge; temporarily_unavailable 429 */
 export async function guard(
   request: Request,
   server: Server,
@@ -20,6 +20,7 @@ export async function guard(
   const found = await findAccess(token, server, deps);
   if (!found) throw await refuseToken(token, server, deps, call);
   const { family, grant, entry, scopes } = found;
+  if (scopes.length === 0) throw refuseScope(server, deps);
   return {
     subject: grant.subject,
     clientId: grant.client_id,
@@ -78,6 +79,17 @@ async function refuseToken(
   const description = "the access token is expired, revoked or unknown";
   return new OAuthError("invalid_token", description, {
     headers: { "www-authenticate": challenge(server, deps, "invalid_token", description) },
+  });
+}
+
+/**
+ * RFC 6750 §3.1, MCP 2026-07-28 "Runtime Insufficient Scope Errors": the owner renamed or removed the scopes of a token that
+ * is good otherwise. A 401 would make its client refresh, get the same again, and so on; on this it asks anew.
+ */
+function refuseScope(server: Server, deps: Deps): OAuthError {
+  const description = "nothing that the access token was granted is offered here any more";
+  return new OAuthError("insufficient_scope", description, {
+    headers: { "www-authenticate": challenge(server, deps, "insufficient_scope", description) },
   });
 }
 

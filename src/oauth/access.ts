@@ -10,7 +10,7 @@ export interface Access {
   readonly family: string;
   readonly grant: Grant;
   readonly entry: AccessEntry;
-  /** Those of the token that its grant has and its server offers still. */
+  /** Those of the token that its grant has and its server offers still; none when the owner renamed or removed them all. */
   readonly scopes: readonly string[];
 }
 
@@ -31,7 +31,6 @@ export async function findAccess(
   const scopes = scopeList(entry.scope).filter(
     (scope) => granted.includes(scope) && server.scopes.includes(scope),
   );
-  if (scopes.length === 0) return undefined;
   const access = { family: token.family, grant, entry, scopes };
   if (entry.generation > grant.used_generation) markUsed(access, deps);
   return access;

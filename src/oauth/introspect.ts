@@ -21,7 +21,8 @@ export async function introspect(request: Request, deps: Deps, call: Call): Prom
     const server = serverOf(deps.config, client.resource_server);
     const access = server && (await findAccess(token, server, deps));
     // RFC 7662 §2.2: of a token that is not good, or not for this resource, nothing but that is said.
-    if (!access) return { active: false };
+    // Not every resource server looks at the scopes: a token that has none left is worth nothing.
+    if (!access || access.scopes.length === 0) return { active: false };
     const { grant, entry, scopes } = access;
     return {
       active: true,

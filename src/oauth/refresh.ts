@@ -124,12 +124,14 @@ function answerScope(asked: Asked, grant: Grant, deps: Deps): string | OAuthErro
   if (asked.resources.length > 0 && findServer(deps.config, asked.resources) !== server) {
     return new OAuthError("invalid_target", "the refresh token is for another resource");
   }
-  const granted = scopeList(grant.scope).filter((scope) => server.scopes.includes(scope));
-  const scopes = narrowScopes(asked.scope, granted);
+  const wanted = narrowScopes(asked.scope, scopeList(grant.scope));
   // RFC 6749 §6: the scope must not include any scope not originally granted.
-  if (!scopes || scopes.length === 0) {
-    return new OAuthError("invalid_scope", "the scope is wider than what was granted");
-  }
+  if (!wanted) return new OAuthError("invalid_scope", "the scope is wider than what was granted");
+  const isOffered = (scope: string): boolean => server.scopes.includes(scope);
+  // The owner renamed or removed them all: clients log in again on invalid_grant, and on invalid_scope keep what they have.
+  if (!scopeList(grant.scope).some(isOffered)) return dead("no scope of the grant is offered now");
+  const scopes = wanted.filter(isOffered);
+  if (scopes.length === 0) return new OAuthError("invalid_scope", "the scope is not offered now");
   return scopes.join(" ");
 }
 

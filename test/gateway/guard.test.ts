@@ -134,10 +134,51 @@ describe("what ends a token", () => {
     });
     expect((await callMcp(server, login.tokens.access_token)).status).toBe(401);
   });
+});
 
-  test("a scope that the server no longer offers", async () => {
-    server = await server.restart({ scopes: "other" });
-    expect((await callMcp(server, login.tokens.access_token)).status).toBe(401);
+describe("scopes that the owner renamed or removed", () => {
+  test("RFC 6750 §3.1: a token with none left is 403 insufficient_scope, whose challenge says what to ask for", async () => {
+    server = await server.restart({ scopes: "read write" });
+    const response = await callMcp(server, login.tokens.access_token);
+    expect([response.status, await response.json()]).toMatchObject([
+      403,
+      { error: "insufficient_scope" },
+    ]);
+    const challenge = response.headers.get("www-authenticate") ?? "";
+    expect(challenge).toStartWith('Bearer error="insufficient_scope", error_description="');
+    expect(challenge).toEndWith(`, scope="read write", resource_metadata="${metadataUrl}"`);
+  });
+
+  test("a token with one left goes on with that one", async () => {
+    await server.close();
+    server = await startServer({ settings: { scopes: "read write" } });
+    login = await logIn(server);
+    server = await server.restart({ scopes: "write admin" });
+    const response = await server.fetch("/mcp", {
+      method: "POST",
+      headers: {
+        authorization: `Bearer ${login.tokens.access_token}`,
+        accept: "application/json, text/event-stream",
+        "content-type": "application/json",
+      },
+      body: JSON.stringify({
+        jsonrpc: "2.0",
+        id: 1,
+        method: "tools/call",
+        params: { name: "whoami", arguments: {} },
+      }),
+    });
+    expect(response.status).toBe(200);
+    const text = await response.text();
+    expect(text).toContain("write");
+    expect(text).not.toMatch(/read|admin/);
+  });
+
+  test("is no wrong token: it is not counted as one", async () => {
+    server = await server.restart({ scopes: "other", rateLimits: "on" });
+    for (let count = 0; count < 70; count++) {
+      expect((await callMcp(server, login.tokens.access_token)).status).toBe(403);
+    }
   });
 });
 

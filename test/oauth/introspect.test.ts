@@ -18,14 +18,14 @@ let login: Login;
 let notes: NewClient;
 let home: NewClient;
 
-const add = async (body: Record<string, unknown>): Promise<Response> =>
+const add = async (body: Record<string, unknown>, to = server): Promise<Response> =>
   admin(
     new Request(`http://postern${ADMIN_PATH}/clients`, {
       method: "POST",
       body: JSON.stringify(body),
       headers: { "content-type": "application/json" },
     }),
-    server.deps,
+    to.deps,
   );
 const addServer = async (resource: string): Promise<NewClient> =>
   (await (
@@ -110,6 +110,27 @@ describe("RFC 7662 §2.2: the answer", () => {
 
   test("a token for another resource server is inactive", async () => {
     expect(await answer(login.tokens.access_token, home)).toEqual({ active: false });
+  });
+
+  test("a token whose scopes are all gone from the server is worth nothing", async () => {
+    const folder = temporaryFolder();
+    const old = await startServer({ folder, settings: { scopes: "old" } });
+    const { tokens } = await logIn(old);
+    const own = (await (
+      await add({ client_name: "notes", resource_server: true }, old)
+    ).json()) as NewClient;
+    const ask = async (at: TestServer): Promise<unknown> =>
+      (
+        await at.fetch("/introspect", {
+          method: "POST",
+          headers: basic(own),
+          body: new URLSearchParams({ token: tokens.access_token }),
+        })
+      ).json();
+    expect(await ask(old)).toMatchObject({ active: true, scope: "old" });
+    const renamed = await old.restart({ scopes: "new" });
+    expect(await ask(renamed)).toEqual({ active: false });
+    await renamed.close();
   });
 
   test("using a token by introspection supersedes its predecessor", async () => {

@@ -438,6 +438,43 @@ describe("narrowed scope", () => {
   });
 });
 
+describe("scopes that the owner renamed or removed", () => {
+  const restartWith = async (scopes: string): Promise<void> => {
+    server = await server.restart({ scopes });
+  };
+  beforeEach(async () => {
+    await server.close();
+    server = await startServer({ settings: { scopes: "read write" } });
+    login = await logIn(server);
+  });
+
+  test("none left: invalid_grant, so that the client logs in again; they return and so does the login", async () => {
+    await restartWith("notes");
+    for (const changes of [{}, { scope: "read write" }, { scope: "offline_access" }]) {
+      await refused(login.tokens.refresh_token, "invalid_grant", changes);
+    }
+    const { tokens } = await logIn(server);
+    expect(tokens.scope).toBe("notes");
+    await restartWith("read");
+    expect((await refreshed(login.tokens.refresh_token)).scope).toBe("read");
+  });
+
+  test("some left: those, for whoever asks for nothing and for all that it was granted", async () => {
+    await restartWith("write notes");
+    const { refresh_token: next, scope } = await refreshed(login.tokens.refresh_token);
+    expect(scope).toBe("write");
+    expect((await refreshed(next, { scope: "read write" })).scope).toBe("write");
+  });
+
+  test("RFC 6749 §6: asked for one that is gone, or was never granted: invalid_scope", async () => {
+    await restartWith("write notes");
+    await refused(login.tokens.refresh_token, "invalid_scope", { scope: "read" });
+    await refused(login.tokens.refresh_token, "invalid_scope", { scope: "write notes" });
+    await restartWith("notes");
+    await refused(login.tokens.refresh_token, "invalid_scope", { scope: "notes" });
+  });
+});
+
 describe("races", () => {
   test("refresh and revoke in the same group: the family stays dead", async () => {
     const revoke = server.fetch("/revoke", {
