@@ -233,7 +233,7 @@ function renderError(thrown: unknown, form: Route["errors"], call: Call, deps: D
       address: call.address,
     });
   }
-  if (error.redirect) return redirectError(error, error.redirect, deps);
+  if (error.redirect) return redirectError(error, error.redirect, call.requestId, deps);
   if (form === "json") return errorResponse(error);
   return errorPage({ base: deps.config.basePath, error, requestId: call.requestId });
 }

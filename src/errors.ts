@@ -24,6 +24,8 @@ export type ErrorCode =
 /** Where an authorization error may be sent: only ever a client and redirect URI that were found good (RFC 6749 §4.1.2.1). */
 export interface RedirectTarget {
   readonly uri: string;
+  /** Of the client, as it gave it: for the page on the way back. */
+  readonly clientName: string | undefined;
   readonly state: string | undefined;
 }
 

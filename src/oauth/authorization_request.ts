@@ -124,6 +124,17 @@ async function lostClient(
   };
 }
 
+/** Where the answer to a request goes. */
+export const redirectTarget = ({
+  client,
+  redirectUri,
+  state,
+}: Pick<AuthorizationRequest, "client" | "redirectUri" | "state">): RedirectTarget => ({
+  uri: redirectUri,
+  clientName: client.client.client_name,
+  state,
+});
+
 /** @throws {OAuthError} with the redirect: the client learns what was wrong with its request */
 export function readAuthorizationRequest(
   query: string,
@@ -132,7 +143,7 @@ export function readAuthorizationRequest(
 ): AuthorizationRequest {
   const parameters = new Parameters(new URLSearchParams(query));
   const state = rawState(query);
-  const to: RedirectTarget = { uri: target.redirectUri, state };
+  const to = redirectTarget({ ...target, state });
   const refuse = (code: ErrorCode, message: string): never => {
     throw new OAuthError(code, message, { redirect: to });
   };

@@ -8,12 +8,14 @@ import { seal } from "../login/forms.ts";
 import { showLogin } from "../login/login.ts";
 import { browserBinding, findSession } from "../login/session.ts";
 import { randomToken, seconds, sha256 } from "../primitives.ts";
-import { consentPage, returnPage } from "../web/consent_page.ts";
+import { consentPage } from "../web/consent_page.ts";
+import { type ReturnPage, returnPage } from "../web/return_page.ts";
 import { setupNeededPage } from "../web/pages.ts";
 import {
   type AuthorizationRequest,
   findTarget,
   readAuthorizationRequest,
+  redirectTarget,
 } from "./authorization_request.ts";
 import { assertDocumentId, isDocumentId } from "./cimd.ts";
 import { isLoopbackRedirect } from "./rules.ts";
@@ -80,9 +82,7 @@ export function fingerprint({ client: { client }, redirectUri }: AuthorizationRe
 }
 
 export function refusal(asked: AuthorizationRequest, code: ErrorCode, message: string): OAuthError {
-  return new OAuthError(code, message, {
-    redirect: { uri: asked.redirectUri, state: asked.state },
-  });
+  return new OAuthError(code, message, { redirect: redirectTarget(asked) });
 }
 
 /** The redirect URI with our parameters behind its own; RFC 9207 §2: `iss` in every answer, errors included. */
@@ -96,28 +96,27 @@ export function redirectLocation(
   return `${to.uri}${to.uri.includes("?") ? "&" : "?"}${added}${state}`;
 }
 
-export function redirectError(error: OAuthError, to: RedirectTarget, deps: Deps): Response {
-  const location = redirectLocation(
-    to,
-    { error: error.code, error_description: error.message },
-    deps,
-  );
-  return sendBack({ location, clientName: undefined }, deps);
+/** The answer to a request that is refused for what it asked. */
+export function redirectError(
+  error: OAuthError,
+  to: RedirectTarget,
+  requestId: string,
+  deps: Deps,
+): Response {
+  const parameters = { error: error.code, error_description: error.message };
+  const location = redirectLocation(to, parameters, deps);
+  const outcome = { kind: "refused", problem: error.message, requestId } as const;
+  return sendBack({ location, clientName: to.clientName, outcome }, deps);
 }
 
 /** RFC 9700 §4.12: 303, so that no form body follows. An app's own scheme gets a page: browsers leave the old one standing. */
-export function sendBack(
-  answer: { location: string; clientName: string | undefined; show?: boolean },
-  deps: Deps,
-): Response {
-  const { location, clientName, show = false } = answer;
-  if (!show && /^https?:/i.test(location)) {
-    return new Response(null, {
-      status: 303,
-      headers: { location, "cache-control": "no-store", "referrer-policy": "no-referrer" },
-    });
-  }
-  return returnPage({ base: deps.config.basePath, location, clientName, show });
+export function sendBack(answer: Omit<ReturnPage, "base">, deps: Deps): Response {
+  const { location } = answer;
+  if (!/^https?:/i.test(location)) return returnPage({ base: deps.config.basePath, ...answer });
+  return new Response(null, {
+    status: 303,
+    headers: { location, "cache-control": "no-store", "referrer-policy": "no-referrer" },
+  });
 }
 
 function showConsent(asked: AuthorizationRequest, request: string, deps: Deps): Response {

@@ -10,10 +10,12 @@ import {
   type AuthorizationRequest,
   findTarget,
   readAuthorizationRequest,
+  redirectTarget,
 } from "./authorization_request.ts";
 import { seeOther } from "../login/login.ts";
 import { fingerprint, redirectLocation, sendBack } from "./authorize.ts";
 import { readForm } from "../form.ts";
+import { addressPage } from "../web/return_page.ts";
 import { newCode } from "./tokens.ts";
 
 /** Seconds (RFC 6749 §4.1.2 allows ten minutes at most). */
@@ -48,8 +50,12 @@ export async function consent(request: Request, deps: Deps, call: Call): Promise
     scope: asked.scope,
     address: call.address,
   });
+  const { location, code } = answered;
   const clientName = asked.client.client.client_name;
-  return sendBack({ location: answered.location, clientName, show: decision === "show" }, deps);
+  if (decision === "show" && code !== undefined)
+    return addressPage({ base: deps.config.basePath, location, clientName });
+  const outcome = { kind: code === undefined ? "denied" : "allowed" } as const;
+  return sendBack({ location, clientName, outcome }, deps);
 }
 
 /**
@@ -65,7 +71,7 @@ async function settle(
 ): Promise<Answered> {
   if (allowed) await storeClient(asked, deps);
   const code = newCode();
-  const to = { uri: asked.redirectUri, state: asked.state };
+  const to = redirectTarget(asked);
   const fresh: Answered = allowed
     ? { location: redirectLocation(to, { code }, deps), code: sha256(code) }
     : {

@@ -1,7 +1,7 @@
-// The consent page and the page after it. Owns how a client and the place its code goes to are shown to the owner.
+// The consent page. Owns how a client and the place its code goes to are shown to the owner.
 import type { Server } from "../config.ts";
 import { isLoopbackHost } from "../values.ts";
-import { type Html, type PageFrame, href, html, local, page } from "./html.ts";
+import { type Html, type PageFrame, html, local, page } from "./html.ts";
 import { type HiddenFields, hiddenInputs } from "./pages.ts";
 import { ago, displayName, printable, span } from "./text.ts";
 
@@ -151,45 +151,4 @@ function details({ clientId, redirectUri, registeredAt, now }: ConsentPage): Htm
       ${age}
     </dl>
   </details>`;
-}
-
-export interface ReturnPage extends PageFrame {
-  readonly clientName: string | undefined;
-  /** The redirect URI with its answer (RFC 6749 §4.1.2); found good at the authorization request. */
-  readonly location: string;
-  /** Show the address instead of opening it. */
-  readonly show?: boolean;
-}
-
-/** After the consent, for private-use schemes: opens the app, and stays behind as a page. Or shows the address. */
-export function returnPage({ base, clientName, location, show }: ReturnPage): Response {
-  const url = new URL(location);
-  const name = html`<bdi>${displayName(clientName).text}</bdi>`;
-  const outcome = url.searchParams.has("code")
-    ? html`You let ${name} in.`
-    : html`You did not let ${name} in.`;
-  if (show) {
-    return page(
-      { base, title: "Take this address to the client" },
-      html`<h1>Take this address to ${name}</h1>
-        <p>
-          ${outcome} Paste the address where the client asks for it, or open it on the machine that
-          the client runs on. It works once, within a minute.
-        </p>
-        <pre>${printable(location, 8192)}</pre>
-        <p class="soft">Then you can close this window.</p>`,
-    );
-  }
-  const target = href(location, [url.protocol.slice(0, -1)]);
-  if (!target) throw new TypeError("a redirect URI that no link may have");
-  return page(
-    // 0 seconds: an app's scheme leaves the page standing, so nobody is taken away from what they read.
-    { base, title: "You can close this window", headers: { refresh: `0; url=${location}` } },
-    html`<h1>You can close this window</h1>
-      <p>${outcome} The app should open by itself now.</p>
-      <p><a class="button main" href="${target}">Return to ${name}</a></p>
-      <p class="soft small">
-        Nothing happens? Press the button, and let the browser open the app when it asks.
-      </p>`,
-  );
 }

@@ -202,6 +202,22 @@ describe("the answer", () => {
     expect((await owner.authorize(url())).status).toBe(303);
   });
 
+  test("for an app's own scheme an error is a page that says what was wrong, and to whom", async () => {
+    const redirect = "cursor://anysphere.cursor-mcp/oauth/callback?code=1";
+    const client = await registerClient(server, {
+      client_name: "Cursor",
+      redirect_uris: [redirect],
+    });
+    const changes = { redirect_uri: redirect, scope: "admin" };
+    const response = await owner.get(authorizationUrl(server, client.client_id, changes));
+    const requestId = response.headers.get("x-request-id") ?? "none";
+    const html = await expectPage(response, 200);
+    expect(html).toContain("Nothing was allowed");
+    expect(html).toContain("<bdi>Cursor</bdi> asked for something");
+    expect(html).toContain(requestId);
+    expect(html).toContain("error=invalid_scope");
+  });
+
   test("for an app's own scheme it is a page with the address", async () => {
     const redirect = "cursor://anysphere.cursor-mcp/oauth/callback";
     const client = await registerClient(server, { redirect_uris: [redirect] });

@@ -1,7 +1,7 @@
 // The pages in a real browser: accessibility, policy, layout, and the ways from a form back to a client.
 import { afterAll, beforeAll, describe, expect } from "bun:test";
 import type { Browser, Page } from "playwright-core";
-import { returnPage } from "../../src/web/consent_page.ts";
+import { returnPage } from "../../src/web/return_page.ts";
 import { axeIssues, launchBrowser, policyViolations } from "../browser.ts";
 import { needs } from "../needs.ts";
 import { samples, samplesOf } from "./samples.ts";
@@ -228,7 +228,12 @@ test("the way back to an app tries the app at once and stays on screen with a bu
   const page = await open();
   const violations = policyViolations(page);
   const location = "cursor://anysphere.cursor-mcp/oauth/callback?code=c&state=a%2Fb";
-  const answer = returnPage({ base: "", clientName: "Cursor", location });
+  const answer = returnPage({
+    base: "",
+    clientName: "Cursor",
+    location,
+    outcome: { kind: "allowed" },
+  });
   expect(answer.headers.get("refresh")).toBe(`0; url=${location}`);
   const tried = page.waitForRequest((request) => request.url().startsWith("cursor:"));
   await page.goto(`${origin}/return`);

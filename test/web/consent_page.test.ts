@@ -1,11 +1,6 @@
 // What the owner reads before deciding (AUT-13, CIM-14, P50, P51), and after.
 import { describe, expect, test } from "bun:test";
-import {
-  type ConsentPage,
-  consentPage,
-  destination,
-  returnPage,
-} from "../../src/web/consent_page.ts";
+import { type ConsentPage, consentPage, destination } from "../../src/web/consent_page.ts";
 import { elements, textOf } from "./read.ts";
 
 const NOW = 1_790_000_000;
@@ -113,31 +108,4 @@ describe("AUT-13: the consent page", () => {
     expect(text).toContain("Let an unnamed client use Notes?");
     expect(text).toContain("has no record of it");
   });
-});
-
-describe("the page after the consent", () => {
-  const app = "cursor://anysphere.cursor-mcp/oauth/callback";
-  test.each([
-    [`${app}?code=c&state=s`, "You let Cursor in."],
-    [`${app}?error=access_denied&state=s`, "You did not let Cursor in."],
-  ])("opens %s and says how it ended", async (location, outcome) => {
-    const answer = returnPage({ base: "", clientName: "Cursor", location });
-    expect(answer.status).toBe(200);
-    expect(answer.headers.get("refresh")).toBe(`0; url=${location}`);
-    expect(await textOf(answer)).toContain(outcome);
-  });
-
-  test("shows the whole address instead, and opens nothing, when asked to", async () => {
-    const location = "http://127.0.0.1:4/cb?code=c&state=a%20b";
-    const answer = returnPage({ base: "", clientName: "Codex", location, show: true });
-    expect(answer.headers.has("refresh")).toBe(false);
-    expect(await textOf(answer)).toContain(location);
-  });
-
-  test.each(["javascript:alert(1)", "data:text/html,x", "cursor://a/\r\nset-cookie: a=b"])(
-    "leads nowhere for %j",
-    (location) => {
-      expect(() => returnPage({ base: "", clientName: "x", location })).toThrow(TypeError);
-    },
-  );
 });

@@ -1,8 +1,9 @@
 // One sample of every page and of its variants, for the tests that look at all of them.
 import { OAuthError } from "../../src/errors.ts";
 import { connectPage } from "../../src/web/connect_page.ts";
-import { consentPage, returnPage } from "../../src/web/consent_page.ts";
+import { consentPage } from "../../src/web/consent_page.ts";
 import { errorPage, messagePage } from "../../src/web/error_page.ts";
+import { addressPage, returnPage } from "../../src/web/return_page.ts";
 import {
   homePage,
   loginPage,
@@ -141,14 +142,30 @@ function outcomeSamples(base: string, say: Say, uri: Say): Samples {
         base,
         clientName: say("Cursor"),
         location: uri(`${app}?code=pac_x&iss=https%3A%2F%2Fmcp.example.com&state=xyz`),
+        outcome: { kind: "allowed" },
       }),
     "return-denied": () =>
-      returnPage({ base, clientName: say("Cursor"), location: uri(`${app}?error=access_denied`) }),
-    "return-shown": () =>
       returnPage({
         base,
+        clientName: say("Cursor"),
+        location: uri(`${app}?error=access_denied`),
+        outcome: { kind: "denied" },
+      }),
+    "return-refused": () =>
+      returnPage({
+        base,
+        clientName: say("Cursor"),
+        location: uri(`${app}?error=invalid_scope`),
+        outcome: {
+          kind: "refused",
+          problem: say("none of the scopes is offered here"),
+          requestId,
+        },
+      }),
+    "return-shown": () =>
+      addressPage({
+        base,
         clientName: say("Codex"),
-        show: true,
         location: uri(
           "http://127.0.0.1:41999/callback?code=pac_Zk3v0qYtZ1m9Q2w7bX5c8Au5T1rS2kq0&iss=http%3A%2F%2Flocalhost%3A7676&state=xyz",
         ),
