@@ -16,11 +16,11 @@ export async function guard(
   deps: Deps,
   call: Call,
 ): Promise<AuthContext> {
-  const token = readBearer(request, server, deps);
+  const token = readBearer(request, server, deps, call);
   const found = await findAccess(token, server, deps);
   if (!found) throw await refuseToken(token, server, deps, call);
   const { family, grant, entry, scopes } = found;
-  if (scopes.length === 0) throw refuseScope(server, deps);
+  if (scopes.length === 0) throw refuseScope(server, deps, call);
   return {
     subject: grant.subject,
     clientId: grant.client_id,
@@ -44,12 +44,12 @@ export async function guard(
  * The token of the Authorization header; RFC 6750 §2.1. Tokens in the query or the body are not read (MCP: MUST NOT).
  * @throws {OAuthError} a bare challenge when there is none
  */
-function readBearer(request: Request, server: Server, deps: Deps): string {
+function readBearer(request: Request, server: Server, deps: Deps, call: Call): string {
   const header = request.headers.get("authorization");
   // RFC 6750 §3.1: without credentials the challenge has no error code.
   if (header === null) {
     throw new OAuthError("invalid_token", "authorization is needed", {
-      headers: { "www-authenticate": challenge(server, deps) },
+      headers: { "www-authenticate": challenge(server, deps, call) },
     });
   }
   return /^bearer +([^\s,]+) *$/i.exec(header)?.[1] ?? "";
@@ -78,7 +78,7 @@ async function refuseToken(
   if (!isExpired) deps.limits.guard.count(prefix);
   const description = "the access token is expired, revoked or unknown";
   return new OAuthError("invalid_token", description, {
-    headers: { "www-authenticate": challenge(server, deps, "invalid_token", description) },
+    headers: { "www-authenticate": challenge(server, deps, call, "invalid_token", description) },
   });
 }
 
@@ -86,19 +86,27 @@ async function refuseToken(
  * RFC 6750 §3.1, MCP 2026-07-28 "Runtime Insufficient Scope Errors": the owner renamed or removed the scopes of a token that
  * is good otherwise. A 401 would make its client refresh, get the same again, and so on; on this it asks anew.
  */
-function refuseScope(server: Server, deps: Deps): OAuthError {
+function refuseScope(server: Server, deps: Deps, call: Call): OAuthError {
   const description = "nothing that the access token was granted is offered here any more";
   return new OAuthError("insufficient_scope", description, {
-    headers: { "www-authenticate": challenge(server, deps, "insufficient_scope", description) },
+    headers: {
+      "www-authenticate": challenge(server, deps, call, "insufficient_scope", description),
+    },
   });
 }
 
 /** RFC 6750 §3, RFC 9728 §5.1, MCP 2026-07-28 "Scope Selection Strategy". */
-function challenge(server: Server, deps: Deps, error?: ErrorCode, description?: string): string {
+function challenge(
+  server: Server,
+  deps: Deps,
+  call: Call,
+  error?: ErrorCode,
+  description?: string,
+): string {
   const parameters = [
     ...(error === undefined ? [] : [`error="${error}"`, `error_description="${description}"`]),
     `scope="${server.scopes.join(" ")}"`,
-    `resource_metadata="${resourceMetadataUrl(deps.config, server)}"`,
+    `resource_metadata="${resourceMetadataUrl(deps.config, server, call.path)}"`,
   ];
   return `Bearer ${parameters.join(", ")}`;
 }

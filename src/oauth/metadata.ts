@@ -60,9 +60,17 @@ function resourceMetadata(
   };
 }
 
-/** The URL of a server's metadata, for the `resource_metadata` of a challenge (RFC 9728 §5.1). */
-export const resourceMetadataUrl = (config: Config, server: Server): string =>
-  config.origin + WELL_KNOWN_RESOURCE + server.path;
+/** How the URL of a server may be typed; each spelling has metadata of its own. */
+const spellings = ["", "/"] as const;
+
+/**
+ * The URL of a server's metadata, for the `resource_metadata` of a challenge (RFC 9728 §5.1). RFC 9728 §3.3: `resource` there
+ * must be the URL that the client used, so a call on `path` (canonical) is sent to the metadata of that spelling.
+ */
+export function resourceMetadataUrl(config: Config, server: Server, path: string): string {
+  const spelling = spellings.find((each) => path === server.path + each) ?? "";
+  return config.origin + WELL_KNOWN_RESOURCE + server.path + spelling;
+}
 
 /**
  * All documents by path: the issuer's metadata at its path-inserted and its root form; each server's at its path form,
@@ -76,7 +84,7 @@ export function metadataDocuments(config: Config): Map<string, Uint8Array<ArrayB
   documents.set(WELL_KNOWN_SERVER + config.basePath, asServer);
   documents.set(WELL_KNOWN_SERVER, asServer);
   for (const server of config.servers) {
-    for (const spelling of ["", "/"]) {
+    for (const spelling of spellings) {
       documents.set(
         WELL_KNOWN_RESOURCE + server.path + spelling,
         encode(resourceMetadata(config, server, server.resource + spelling)),

@@ -136,6 +136,40 @@ describe("what ends a token", () => {
   });
 });
 
+describe.each(["http://localhost:7676", "https://host.test/base"])("public URL %s", (url) => {
+  test.each(["/mcp", "/mcp/"])(
+    "RFC 9728 §3.3: whoever uses %s is led to metadata whose resource is that very URL",
+    async (spelling) => {
+      await server.close();
+      server = await startServer({ settings: { url } });
+      const { tokens } = await logIn(server);
+      server = await server.restart({ scopes: "other" });
+      const credentials: Record<string, string>[] = [
+        {},
+        { authorization: "Bearer wrong" },
+        { authorization: `Bearer ${tokens.access_token}` },
+      ];
+      for (const headers of credentials) {
+        const response = await send(headers, url + spelling);
+        const challenge = response.headers.get("www-authenticate") ?? "";
+        const metadata = /resource_metadata="([^"]+)"/.exec(challenge)?.[1] ?? "";
+        const document = await (await server.fetch(metadata)).json();
+        expect(document).toMatchObject({ resource: url + spelling });
+      }
+    },
+  );
+
+  test("a path below is told of the server above it", async () => {
+    await server.close();
+    server = await startServer({ settings: { url } });
+    const above = `${new URL(url).pathname.replace(/\/$/, "")}/mcp`;
+    for (const path of ["/mcp/sse", "/mcp/a/", "/mcp/mcp/"]) {
+      const challenge = (await send({}, url + path)).headers.get("www-authenticate") ?? "";
+      expect(challenge).toEndWith(`/.well-known/oauth-protected-resource${above}"`);
+    }
+  });
+});
+
 describe("scopes that the owner renamed or removed", () => {
   test("RFC 6750 §3.1: a token with none left is 403 insufficient_scope, whose challenge says what to ask for", async () => {
     server = await server.restart({ scopes: "read write" });
