@@ -100,6 +100,14 @@ export class StoreUnavailable extends OAuthError {
   }
 }
 
+/** RFC 6585 §4: it may be tried again in `wait` seconds. */
+export const tooManyRequests = (message: string, wait: number, advice?: string): OAuthError =>
+  new OAuthError("temporarily_unavailable", message, {
+    status: 429,
+    headers: { "retry-after": String(wait) },
+    ...(advice !== undefined && { advice }),
+  });
+
 /** A start or a command that cannot go on: one line for a person, and the exit code of sysexits(3). */
 export class FatalError extends Error {
   readonly exitCode: number;

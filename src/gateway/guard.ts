@@ -2,7 +2,7 @@
 // nothing of a refused request reaches a server. Authorization never depends on the request body.
 import type { Server } from "../config.ts";
 import type { AuthContext, Call, Deps } from "../deps.ts";
-import { OAuthError, type ErrorCode } from "../errors.ts";
+import { OAuthError, type ErrorCode, tooManyRequests } from "../errors.ts";
 import { throttleKey } from "../limits.ts";
 import { findAccess } from "../oauth/access.ts";
 import { resourceMetadataUrl } from "../oauth/metadata.ts";
@@ -69,12 +69,7 @@ async function refuseToken(
   const isExpired = family !== undefined && (await deps.store.refresh_tokens.get(family));
   const prefix = throttleKey(call.address);
   const wait = isExpired ? 0 : deps.limits.guard.wait(prefix);
-  if (wait > 0) {
-    return new OAuthError("temporarily_unavailable", "too many wrong tokens, try again later", {
-      status: 429,
-      headers: { "retry-after": String(wait) },
-    });
-  }
+  if (wait > 0) return tooManyRequests("too many wrong tokens, try again later", wait);
   if (!isExpired) deps.limits.guard.count(prefix);
   const description = "the access token is expired, revoked or unknown";
   return new OAuthError("invalid_token", description, {

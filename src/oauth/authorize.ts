@@ -1,7 +1,7 @@
 // RFC 6749 §4.1.1: the authorization endpoint, and the answers that lead back to a client (RFC 9207). A GET changes
 // nothing: it shows the login, the consent page, or an error. What the owner decides arrives at consent.ts.
 import type { Call, Deps } from "../deps.ts";
-import { OAuthError, type ErrorCode, type RedirectTarget } from "../errors.ts";
+import { OAuthError, type ErrorCode, type RedirectTarget, tooManyRequests } from "../errors.ts";
 import { Parameters } from "../form.ts";
 import { throttleKey } from "../limits.ts";
 import { seal } from "../login/forms.ts";
@@ -25,11 +25,8 @@ export async function authorize(request: Request, deps: Deps, call: Call): Promi
   const prefix = throttleKey(call.address);
   const wait = deps.limits.authorize.wait(prefix);
   if (wait > 0) {
-    throw new OAuthError("temporarily_unavailable", "too many login attempts from this network", {
-      status: 429,
-      headers: { "retry-after": String(wait) },
-      advice: `Wait ${wait} seconds, then connect again.`,
-    });
+    const advice = `Wait ${wait} seconds, then connect again.`;
+    throw tooManyRequests("too many login attempts from this network", wait, advice);
   }
   deps.limits.authorize.count(prefix);
   const query = new URL(request.url).search.slice(1);

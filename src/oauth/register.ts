@@ -1,6 +1,6 @@
 // RFC 7591 dynamic client registration: tolerant of what clients send, strict about where codes may go.
 import type { Call, Deps } from "../deps.ts";
-import { OAuthError } from "../errors.ts";
+import { OAuthError, tooManyRequests } from "../errors.ts";
 import { throttleKey } from "../limits.ts";
 import { equal, seconds, sha256 } from "../primitives.ts";
 import type { Client } from "../store/records.ts";
@@ -21,12 +21,7 @@ const REDIRECT_URIS = 20;
 export async function register(request: Request, deps: Deps, call: Call): Promise<Response> {
   const prefix = throttleKey(call.address);
   const wait = deps.limits.register.wait(prefix);
-  if (wait > 0) {
-    throw new OAuthError("temporarily_unavailable", "too many registrations, try again later", {
-      status: 429,
-      headers: { "retry-after": String(wait) },
-    });
-  }
+  if (wait > 0) throw tooManyRequests("too many registrations, try again later", wait);
   requireInitialAccessToken(request, deps);
   const asked = await readJsonObject(request, "invalid_client_metadata");
   const client = readMetadata(asked, deps);

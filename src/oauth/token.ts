@@ -1,6 +1,6 @@
 // RFC 6749 §3.2: the token endpoint. Reads the form once, authenticates the client, hands over to the grant.
 import type { Call, Deps } from "../deps.ts";
-import { OAuthError } from "../errors.ts";
+import { OAuthError, tooManyRequests } from "../errors.ts";
 import { throttleKey } from "../limits.ts";
 import { authenticateClient } from "./client_auth.ts";
 import type { FoundClient } from "./clients.ts";
@@ -48,12 +48,7 @@ export async function token(request: Request, deps: Deps, call: Call): Promise<R
 export async function throttled<T>(deps: Deps, call: Call, answer: () => Promise<T>): Promise<T> {
   const prefix = throttleKey(call.address);
   const wait = deps.limits.token.wait(prefix);
-  if (wait > 0) {
-    throw new OAuthError("temporarily_unavailable", "too many refused requests, try again later", {
-      status: 429,
-      headers: { "retry-after": String(wait) },
-    });
-  }
+  if (wait > 0) throw tooManyRequests("too many refused requests, try again later", wait);
   try {
     return await answer();
   } catch (error) {
