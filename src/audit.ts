@@ -20,11 +20,9 @@ export type EventName =
   | "grant_refreshed"
   | "grant_revoked"
   | "grants_revoked"
-  | "code_refused"
   | "code_replayed"
   | "refresh_replayed"
   | "refresh_moved_forward"
-  | "refresh_refused"
   | "refresh_reused"
   | "request_refused"
   | "server_error";
@@ -55,12 +53,14 @@ export interface AuditOptions {
 const secret = /\b(p(?:at|rt|ac|dc|ak|cs)_)[A-Za-z0-9_.~-]+/g;
 const bearer = /\b(bearer|basic)\s+[A-Za-z0-9+/=_.~-]+/gi;
 
-/** Text as it may be logged: no token, no control or direction-changing character, at most 500 characters. */
-export function redact(text: string): string {
+/** Text of strangers for a terminal or a log: nothing in it ends the line, moves the cursor or changes the direction. */
+export const oneLine = (text: string): string =>
+  text.replace(/[\u0000-\u001f\u007f-\u009f\u2028-\u202e\u2066-\u2069]/g, "\ufffd");
+
+/** Text as it may be logged: no token, on one line, at most 500 characters. */
+function redact(text: string): string {
   const safe = text.replace(secret, "$1[redacted]").replace(bearer, "$1 [redacted]");
-  return safe
-    .slice(0, 500)
-    .replace(/[\u0000-\u001f\u007f-\u009f\u2028-\u202e\u2066-\u2069]/g, "\ufffd");
+  return oneLine(safe.slice(0, 500));
 }
 
 export function openAudit(options: AuditOptions): Audit {

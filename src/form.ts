@@ -38,10 +38,6 @@ export class Parameters {
   repeats(name: string): boolean {
     return this.#search.getAll(name).length > 1;
   }
-
-  toString(): string {
-    return this.#search.toString();
-  }
 }
 
 const mediaType = (request: Request): string =>

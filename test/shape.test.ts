@@ -105,6 +105,40 @@ test("the measure of functions sees long ones", () => {
   expect(Math.min(...counted)).toBeGreaterThan(1);
 });
 
+/** Names that the other files take from a file, by import or `await import`. */
+function namesTaken(path: string): Set<string> {
+  const text = readFileSync(join(root, path), "utf8");
+  const folder = dirname(path);
+  const found = new Set<string>();
+  const statements = text.matchAll(
+    /(?:import|export|const) (?:type )?\{([^}]*)\}\s*(?:from\s*|=\s*await import\()"(\.[^"]*)"/g,
+  );
+  for (const [, names = "", from = ""] of statements) {
+    for (const name of names.split(",")) {
+      const taken = name
+        .trim()
+        .replace(/^type /, "")
+        .split(/[ :]/, 1)[0];
+      if (taken) found.add(`${normalize(join(folder, from))} ${taken}`);
+    }
+  }
+  return found;
+}
+
+test("what is exported is used somewhere else", () => {
+  const users = [...new Glob("{src,test,.ci}/**/*.ts").scanSync({ cwd: root, dot: true })];
+  const taken = new Set(users.flatMap((path) => [...namesTaken(path)]));
+  const transpiler = new Bun.Transpiler({ loader: "ts" });
+  const unused = files.flatMap((path) => {
+    const { exports } = transpiler.scan(
+      readFileSync(join(root, path), "utf8").replace(/^#!.*/, ""),
+    );
+    return exports.map((name) => `${path} ${name}`).filter((entry) => !taken.has(entry));
+  });
+  expect(taken.size).toBeGreaterThan(100);
+  expect(unused).toEqual([]);
+});
+
 describe("habits", () => {
   test.each(files)("%s says first what it owns", (file) => {
     const [first = "", second = ""] = readFileSync(join(root, file), "utf8").split("\n");

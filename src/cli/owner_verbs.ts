@@ -3,6 +3,7 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { ADMIN_PATH, type ClientRow, type GrantRow, admin } from "../admin.ts";
+import { oneLine } from "../audit.ts";
 import type { Config } from "../config.ts";
 import { FatalError, reason } from "../errors.ts";
 import { open } from "./open.ts";
@@ -76,9 +77,7 @@ const day = (seconds: number): string =>
 
 /** Columns as wide as their widest cell; text of clients cannot move the cursor. */
 function table(header: readonly string[], rows: readonly (readonly string[])[]): string {
-  const clean = (cell: string): string =>
-    cell.replace(/[\u0000-\u001f\u007f-\u009f\u2028-\u202e\u2066-\u2069]/g, "\ufffd");
-  const all = [header, ...rows.map((row) => row.map(clean))];
+  const all = [header, ...rows.map((row) => row.map(oneLine))];
   const widths = header.map((_, column) => Math.max(...all.map((row) => row[column]?.length ?? 0)));
   return all
     .map((row) =>

@@ -5,7 +5,7 @@ import { OAuthError } from "../errors.ts";
 import { equal, hmac, seconds } from "../primitives.ts";
 
 /** Seconds that a form stays usable. */
-export const FORM_TTL = 600;
+const FORM_TTL = 600;
 
 /** What a sealed field is for: one kind of form never passes for another. */
 export type Purpose = "login" | "consent" | "setup" | "logout";
@@ -59,7 +59,7 @@ export function requireOwnPage(request: Request, deps: Deps): void {
 }
 
 /** Our public origin and, for a loopback public URL, the other names of loopback on the same port. */
-export function isOwnOrigin(origin: string, deps: Deps): boolean {
+function isOwnOrigin(origin: string, deps: Deps): boolean {
   const { config } = deps;
   if (origin === config.origin) return true;
   if (!config.loopback) return false;

@@ -10,7 +10,7 @@ const PARALLEL = 2;
 const QUEUE = 32;
 export const PASSWORD_MIN = 8;
 /** Bytes. */
-export const PASSWORD_MAX = 1024;
+const PASSWORD_MAX = 1024;
 
 export interface Passwords {
   hash(password: string): Promise<string>;

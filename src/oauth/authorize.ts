@@ -78,7 +78,7 @@ export function fingerprint({ client: { client }, redirectUri }: AuthorizationRe
   );
 }
 
-export function refusal(asked: AuthorizationRequest, code: ErrorCode, message: string): OAuthError {
+function refusal(asked: AuthorizationRequest, code: ErrorCode, message: string): OAuthError {
   return new OAuthError(code, message, { redirect: redirectTarget(asked) });
 }
 

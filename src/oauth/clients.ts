@@ -10,7 +10,7 @@ export interface FoundClient {
 }
 
 /** Registrations that nobody has let in yet: at most so many, the oldest make room. */
-export const UNUSED_CLIENTS = 500;
+const UNUSED_CLIENTS = 500;
 
 /** What the folder knows of itself; made in the first commit that needs it, so that a full disk stops no start. */
 export function ensureFolder(draft: Draft, issuer: string): Folder {

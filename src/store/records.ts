@@ -140,9 +140,9 @@ export interface Session {
 
 const DAY = 86_400;
 /** Expired records stay this long before load or save removes them, should the clock have been wrong. */
-export const EXPIRED_KEPT = 7 * DAY;
-export const UNUSED_CLIENT_TTL = DAY;
-export const IDLE_CLIENT_TTL = 30 * DAY;
+const EXPIRED_KEPT = 7 * DAY;
+const UNUSED_CLIENT_TTL = DAY;
+const IDLE_CLIENT_TTL = 30 * DAY;
 
 /** When a client that nobody let in, or whose last grant is long over, is gone; undefined while it lives. Needs `granted`. */
 export function clientExpiresAt(client: Client, granted: boolean): number | undefined {

@@ -1,6 +1,7 @@
 // Archives: ustar (POSIX.1-1988) in gzip, regular files only. Knows nothing of what the files are. Bun.Archive writes mode
 // 0644 and passes over links and devices in silence; a copy of the data folder needs 0600, and to be told.
 import { gunzipSync, gzipSync } from "node:zlib";
+import { oneLine } from "../audit.ts";
 
 export interface ArchiveEntry {
   /** As it stands in the archive. */
@@ -123,7 +124,4 @@ function assertHarmless({ path, type }: Header, content: Buffer): void {
 }
 
 /** A name that somebody else chose, for a terminal. */
-export function shown(name: string): string {
-  const odd = /[\u0000-\u001f\u007f-\u009f\u2028-\u202e\u2066-\u2069]/g;
-  return `"${name.slice(0, 100).replace(odd, "\ufffd")}"`;
-}
+export const shown = (name: string): string => `"${oneLine(name.slice(0, 100))}"`;
