@@ -103,7 +103,8 @@ export function createApp(deps: Deps): App {
   const documents = metadataDocuments(config);
   const wellKnown: Handler = (_request, _deps, call) => {
     const document = documents.get(call.path);
-    return document ? metadataResponse(document) : notFound();
+    if (!document) throw nothingHere();
+    return metadataResponse(document);
   };
   mount("/.well-known/**", [
     {
@@ -119,9 +120,12 @@ export function createApp(deps: Deps): App {
   return { fetch: (request) => h3.fetch(request), h3 };
 }
 
-function notFound(): Response {
-  return errorResponse(new OAuthError("invalid_request", "there is nothing here", { status: 404 }));
-}
+const nothingHere = (): OAuthError =>
+  new OAuthError("invalid_request", "there is nothing here", { status: 404 });
+
+/** Who asks for what no route names: a person who mistyped the address gets a page, a program JSON. */
+const unnamed = (request: Request): Pick<Route, "errors" | "cors"> =>
+  request.headers.get("accept")?.includes("text/html") ? page : api;
 
 async function answer(
   event: H3Event,
@@ -141,21 +145,16 @@ async function answer(
   };
   const method = req.method === "HEAD" ? "GET" : req.method;
   const row = rows.find((candidate) => candidate.method === method);
-  const shown = row ?? rows[0];
+  const shown = row ?? rows[0] ?? unnamed(req);
   let response: Response;
   try {
     response = await route(event, rows, row, call, deps);
   } catch (error) {
     // A client that goes away inside its own body is no failure of ours, and nobody reads the answer.
     const isGone = req.signal.aborted && error instanceof Error && error.name === "AbortError";
-    response = renderError(
-      isGone ? HTTPError.status(400) : error,
-      shown?.errors ?? "json",
-      call,
-      deps,
-    );
+    response = renderError(isGone ? HTTPError.status(400) : error, shown.errors, call, deps);
   }
-  if (shown?.cors ?? true) addCors(response.headers);
+  if (shown.cors) addCors(response.headers);
   response.headers.set("x-content-type-options", "nosniff");
   response.headers.set("x-request-id", requestId);
   if (config.https) response.headers.set("strict-transport-security", "max-age=31536000");
@@ -183,7 +182,7 @@ async function route(
       detail: `host ${req.headers.get("host")}`,
     });
   }
-  if (rows.length === 0) return notFound();
+  if (rows.length === 0) throw nothingHere();
   const methods = rows.map((candidate) => candidate.method);
   if (req.method === "OPTIONS" && rows[0]?.cors) return preflight(req, methods);
   if (!row) {

@@ -10,7 +10,6 @@ export interface ErrorPage extends PageFrame {
 
 const titles: Readonly<Record<number, string>> = {
   400: "This request cannot be answered",
-  401: "This client is not known",
   403: "Not allowed",
   404: "There is nothing here",
   405: "This page does not work that way",
