@@ -1,12 +1,25 @@
 // Throttles, client addresses and their prefixes. Nothing here locks a client id or the owner out for good: a throttle
 // only asks to wait, per network prefix, and its memory is bounded.
 import { isIP } from "node:net";
+import { tooManyRequests } from "./errors.ts";
 
 /** A token bucket per key: `burst` events at once, then one every `every` seconds. */
 export interface Throttle {
   /** Seconds to wait before the next event of this key is welcome; 0: now. Counts nothing. */
   wait(key: string): number;
   count(key: string): void;
+  /**
+   * Runs `work`, which turns out to be an event of this key or none: `isEvent` is told what it threw, undefined when it did
+   * not. Counted before it begins and given back if it was none, so that of very many at once no more begin than there is
+   * room for events; the rest wait for those under way.
+   * @throws {OAuthError} temporarily_unavailable 429 "too many <what>"
+   */
+  attempt<T>(
+    key: string,
+    what: string,
+    work: () => Promise<T>,
+    isEvent: (error: unknown) => boolean,
+  ): Promise<T>;
   /** Forgets the events of a key. */
   forgive(key: string): void;
 }
@@ -31,26 +44,85 @@ export interface Limits {
 const KEYS = 10_000;
 const MINUTE = 60;
 
+interface UnderWay {
+  begin(key: string): void;
+  end(key: string): void;
+  /** Resolves when the next one of this key ends; undefined when there is none. */
+  oneEnds(key: string): Promise<void> | undefined;
+}
+
+function underWay(): UnderWay {
+  const running = new Map<string, { count: number; ends: PromiseWithResolvers<void> }>();
+  return {
+    begin: (key) => {
+      const { count, ends } = running.get(key) ?? { count: 0, ends: Promise.withResolvers() };
+      running.set(key, { count: count + 1, ends });
+    },
+    end: (key) => {
+      const known = running.get(key);
+      if (!known || known.count === 1) running.delete(key);
+      else running.set(key, { count: known.count - 1, ends: Promise.withResolvers() });
+      known?.ends.resolve();
+    },
+    oneEnds: (key) => running.get(key)?.ends.promise,
+  };
+}
+
 /** @param monotonic milliseconds that no clock change moves */
 export function throttle(burst: number, every: number, monotonic: () => number): Throttle {
   // The time (seconds) at which a key's bucket is full again: GCRA, one number a key.
   const full = new Map<string, number>();
+  const attempts = underWay();
   const time = (): number => monotonic() / 1000;
+
+  const wait = (key: string): number =>
+    Math.max(0, Math.ceil((full.get(key) ?? 0) - time() - (burst - 1) * every));
+  const count = (key: string): void => {
+    const next = Math.max(full.get(key) ?? 0, time()) + every;
+    full.delete(key);
+    full.set(key, next);
+    if (full.size <= KEYS) return;
+    const [quietest] = full.keys();
+    if (quietest !== undefined) full.delete(quietest);
+  };
+  const giveBack = (key: string): void => {
+    const before = (full.get(key) ?? 0) - every;
+    if (before > time()) full.set(key, before);
+    else full.delete(key);
+  };
+
   return {
-    wait: (key) => Math.max(0, Math.ceil((full.get(key) ?? 0) - time() - (burst - 1) * every)),
-    count: (key) => {
-      const next = Math.max(full.get(key) ?? 0, time()) + every;
-      full.delete(key);
-      full.set(key, next);
-      if (full.size <= KEYS) return;
-      const [quietest] = full.keys();
-      if (quietest !== undefined) full.delete(quietest);
+    wait,
+    count,
+    attempt: async (key, what, work, isEvent) => {
+      for (let seconds = wait(key); seconds > 0; seconds = wait(key)) {
+        const oneEnds = attempts.oneEnds(key);
+        if (!oneEnds) throw tooManyRequests(`too many ${what}, try again later`, seconds);
+        await oneEnds;
+      }
+      count(key);
+      attempts.begin(key);
+      let thrown: unknown;
+      try {
+        return await work();
+      } catch (error) {
+        thrown = error;
+        throw error;
+      } finally {
+        if (!isEvent(thrown)) giveBack(key);
+        attempts.end(key);
+      }
     },
     forgive: (key) => void full.delete(key),
   };
 }
 
-const open: Throttle = { wait: () => 0, count: () => undefined, forgive: () => undefined };
+const open: Throttle = {
+  wait: () => 0,
+  count: () => undefined,
+  attempt: (_key, _what, work) => work(),
+  forgive: () => undefined,
+};
 
 export function createLimits(enabled: boolean, monotonic: () => number): Limits {
   const each = (burst: number, every: number): Throttle =>

@@ -24,6 +24,66 @@ describe("throttle", () => {
     expect(limit.wait("a")).toBe(0);
   });
 
+  describe("attempts, of which only some are events", () => {
+    const failing = async (): Promise<never> => {
+      await Bun.sleep(1);
+      throw new Error("event");
+    };
+    const isEvent = (error: unknown): boolean => error !== undefined;
+    const outcomes = async (promises: Promise<unknown>[]): Promise<Record<string, number>> => {
+      const settled = await Promise.allSettled(promises);
+      const words = settled.map((each) =>
+        each.status === "rejected" ? each.reason.message : "ok",
+      );
+      return Object.fromEntries(
+        [...Map.groupBy(words, (word) => word)].map(([word, all]) => [word, all.length]),
+      );
+    };
+
+    test("of many failures at once no more are tried than may fail", async () => {
+      const limit = throttle(3, 10, () => 0);
+      let tried = 0;
+      const all = Array.from({ length: 100 }, () =>
+        limit.attempt("a", "failures", () => (tried++, failing()), isEvent),
+      );
+      expect(await outcomes(all)).toEqual({ event: 3, "too many failures, try again later": 97 });
+      expect([tried, limit.wait("a"), limit.wait("b")]).toEqual([3, 10, 0]);
+    });
+
+    test("successes at once wait for each other, and none is refused or counted", async () => {
+      const limit = throttle(3, 10, () => 0);
+      let running = 0;
+      let most = 0;
+      const all = Array.from({ length: 100 }, () =>
+        limit.attempt(
+          "a",
+          "failures",
+          async () => {
+            most = Math.max(most, ++running);
+            await Bun.sleep(1);
+            running--;
+          },
+          isEvent,
+        ),
+      );
+      expect(await outcomes(all)).toEqual({ ok: 100 });
+      expect([most, limit.wait("a")]).toEqual([3, 0]);
+      await outcomes([limit.attempt("a", "failures", failing, isEvent)]);
+      await outcomes([limit.attempt("a", "failures", failing, isEvent)]);
+      expect(limit.wait("a")).toBe(0);
+    });
+
+    test("what is given back is one event, not those before it", async () => {
+      let now = 0;
+      const limit = throttle(2, 10, () => now);
+      limit.count("a");
+      now += 3000;
+      await limit.attempt("a", "failures", async () => undefined, isEvent);
+      limit.count("a");
+      expect(limit.wait("a")).toBe(7);
+    });
+  });
+
   test("remembers 10,000 keys, the quietest go first", () => {
     const limit = throttle(1, 1000, () => 0);
     limit.count("first");

@@ -1,6 +1,6 @@
 // RFC 7591 dynamic client registration: tolerant of what clients send, strict about where codes may go.
 import type { Call, Deps } from "../deps.ts";
-import { OAuthError, tooManyRequests } from "../errors.ts";
+import { OAuthError } from "../errors.ts";
 import { throttleKey } from "../limits.ts";
 import { equal, seconds, sha256 } from "../primitives.ts";
 import type { Client } from "../store/records.ts";
@@ -18,10 +18,17 @@ import { newClientSecret } from "./tokens.ts";
 const REDIRECT_URIS = 20;
 
 /** POST /register */
-export async function register(request: Request, deps: Deps, call: Call): Promise<Response> {
-  const prefix = throttleKey(call.address);
-  const wait = deps.limits.register.wait(prefix);
-  if (wait > 0) throw tooManyRequests("too many registrations, try again later", wait);
+export const register = (request: Request, deps: Deps, call: Call): Promise<Response> =>
+  deps.limits.register.attempt(
+    throttleKey(call.address),
+    "registrations",
+    () => registerClient(request, deps, call),
+    // A wrong initial access token may be a guess; metadata that are refused cost nothing and are put right by trying again.
+    (error) =>
+      error === undefined || (error instanceof OAuthError && error.code === "invalid_token"),
+  );
+
+async function registerClient(request: Request, deps: Deps, call: Call): Promise<Response> {
   requireInitialAccessToken(request, deps);
   const asked = await readJsonObject(request, "invalid_client_metadata");
   const client = readMetadata(asked, deps);
@@ -30,7 +37,6 @@ export async function register(request: Request, deps: Deps, call: Call): Promis
     ...client,
     ...(secret !== undefined && { secret_hash: sha256(secret) }),
   };
-  deps.limits.register.count(prefix);
   // RFC 7591 §3.2.1; on disk before the 201, since an id that is lost cannot be told to the client later.
   const id = await deps.store.update((draft) => {
     const clientId = newClientId(ensureFolder(draft, deps.config.issuer).client_id_key);

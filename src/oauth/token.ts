@@ -1,6 +1,6 @@
 // RFC 6749 §3.2: the token endpoint. Reads the form once, authenticates the client, hands over to the grant.
 import type { Call, Deps } from "../deps.ts";
-import { OAuthError, tooManyRequests } from "../errors.ts";
+import { OAuthError } from "../errors.ts";
 import { throttleKey } from "../limits.ts";
 import { authenticateClient } from "./client_auth.ts";
 import type { FoundClient } from "./clients.ts";
@@ -45,14 +45,10 @@ export async function token(request: Request, deps: Deps, call: Call): Promise<R
  * addresses; our own failures (5xx) are not the client's.
  * @throws {OAuthError} temporarily_unavailable 429
  */
-export async function throttled<T>(deps: Deps, call: Call, answer: () => Promise<T>): Promise<T> {
-  const prefix = throttleKey(call.address);
-  const wait = deps.limits.token.wait(prefix);
-  if (wait > 0) throw tooManyRequests("too many refused requests, try again later", wait);
-  try {
-    return await answer();
-  } catch (error) {
-    if (error instanceof OAuthError && error.status < 500) deps.limits.token.count(prefix);
-    throw error;
-  }
-}
+export const throttled = <T>(deps: Deps, call: Call, answer: () => Promise<T>): Promise<T> =>
+  deps.limits.token.attempt(
+    throttleKey(call.address),
+    "refused requests",
+    answer,
+    (error) => error instanceof OAuthError && error.status < 500,
+  );

@@ -7,6 +7,7 @@ import {
   VERIFIER,
   authorizationUrl,
   callMcp,
+  logIn,
   obtainCode,
   postToken,
   redeemCode,
@@ -246,6 +247,43 @@ describe("RFC 6749 §3.2: the token endpoint", () => {
     ).toBe(400);
     limited.clock.advance(60);
     expect((await postToken(limited, { grant_type: "x", client_id: "x" })).status).toBe(400);
+    await limited.close();
+  });
+
+  test("refusals that are asked for all at once are no more than one after the other", async () => {
+    const limited = await startServer({ settings: { rateLimits: "on" } });
+    const { client_id: id } = await registerClient(limited);
+    for (const [path, fields] of [
+      ["/token", { grant_type: "refresh_token", refresh_token: "x" }],
+      ["/revoke", { token: "x", client_secret: "wrong" }],
+      ["/introspect", { token: "x", client_secret: "wrong" }],
+    ] as const) {
+      const answers = await Promise.all(
+        Array.from({ length: 100 }, () => {
+          const body = new URLSearchParams({ client_id: id, ...fields });
+          return limited.fetch(path, { method: "POST", body });
+        }),
+      );
+      const statuses = answers.map(({ status }) => status);
+      expect([path, statuses.filter((status) => status !== 429).length]).toEqual([path, 20]);
+      limited.clock.advance(60);
+    }
+    await limited.close();
+  });
+
+  test("50 good requests at once from one prefix all pass, and none is counted", async () => {
+    const limited = await startServer({ settings: { rateLimits: "on" } });
+    const { clientId: id, tokens } = await logIn(limited);
+    const answers = await Promise.all(
+      Array.from({ length: 50 }, () => refreshWith(limited, id, tokens.refresh_token)),
+    );
+    expect(answers.map(({ status }) => status)).toEqual(Array(50).fill(200));
+    const successors = (await Promise.all(answers.map((each) => each.json()))) as Tokens[];
+    expect(new Set(successors.map((each) => each.refresh_token)).size).toBe(1);
+    for (let count = 0; count < 20; count++) {
+      expect((await refreshWith(limited, id, "x")).status).toBe(400);
+    }
+    expect((await refreshWith(limited, id, "x")).status).toBe(429);
     await limited.close();
   });
 });

@@ -209,6 +209,20 @@ describe("registrations do not pile up", () => {
     expect((await post(body, undefined, "2001:db9::2")).status).toBe(201);
   });
 
+  test("all at once they are no more than one after the other; what is refused as malformed is not counted", async () => {
+    await server.close();
+    server = await startServer({ settings: { rateLimits: "on" } });
+    const many = async (body: string): Promise<Record<number, number>> => {
+      const answers = await Promise.all(Array.from({ length: 60 }, () => post(body)));
+      const byStatus = Map.groupBy(answers, ({ status }) => status);
+      return Object.fromEntries([...byStatus].map(([status, all]) => [status, all.length]));
+    };
+    expect(await many("{}")).toEqual({ 400: 60 });
+    const good = JSON.stringify({ redirect_uris: [REDIRECT] });
+    expect(await many(good)).toEqual({ 201: 20, 429: 40 });
+    expect(await server.deps.store.clients.list()).toHaveLength(20);
+  });
+
   test("closed registration is 404 and not advertised", async () => {
     server = await server.restart({ registration: "closed" });
     expect((await post(JSON.stringify({ redirect_uris: [REDIRECT] }))).status).toBe(404);
@@ -241,6 +255,26 @@ describe("RFC 7591 §3: an initial access token", () => {
     expect(await server.deps.store.clients.list()).toEqual([]);
     const metadata = await (await server.fetch("/.well-known/oauth-authorization-server")).json();
     expect(metadata).toHaveProperty("registration_endpoint");
+  });
+
+  test("wrong ones are counted: 20 tries from one prefix, at once or not", async () => {
+    const file = join(server.folder, "token");
+    writeFileSync(file, "0123456789abcdef0123\n");
+    server = await server.restart({ registrationTokenFile: file, rateLimits: "on" });
+    const guess = (index: number, from?: string): Promise<Response> =>
+      server.fetch(
+        "/register",
+        {
+          method: "POST",
+          body: JSON.stringify({ redirect_uris: [REDIRECT] }),
+          headers: { "content-type": "application/json", authorization: `Bearer guess${index}` },
+        },
+        from,
+      );
+    const answers = await Promise.all(Array.from({ length: 60 }, (_, index) => guess(index)));
+    expect(answers.filter(({ status }) => status === 401)).toHaveLength(20);
+    expect(answers.filter(({ status }) => status === 429)).toHaveLength(40);
+    expect((await guess(0, "198.51.100.1")).status).toBe(401);
   });
 
   test("a token without spaces works", async () => {
