@@ -72,9 +72,25 @@ function healthz(): Response {
 export interface App {
   readonly fetch: (request: Request) => Response | Promise<Response>;
   readonly h3: H3;
+  /** Requests from now on get the routes and settings of `deps`; those under way end with what they began with. */
+  reload(deps: Deps): void;
 }
 
 export function createApp(deps: Deps): App {
+  let routed = routedApp(deps);
+  // What serves it takes nothing of an app but its `fetch`, and takes that once.
+  const h3 = new H3();
+  h3.fetch = (request) => routed.fetch(request);
+  return {
+    fetch: h3.fetch,
+    h3,
+    reload: (next) => {
+      routed = routedApp(next);
+    },
+  };
+}
+
+function routedApp(deps: Deps): H3 {
   const { config } = deps;
   const h3 = new H3({ silent: true, onError: (error) => errorResponse(asOAuthError(error)) });
   // Unique over restarts, and cheaper than random bytes for every request.
@@ -117,7 +133,7 @@ export function createApp(deps: Deps): App {
     },
   ]);
   mount("/**", []);
-  return { fetch: (request) => h3.fetch(request), h3 };
+  return h3;
 }
 
 const nothingHere = (): OAuthError =>

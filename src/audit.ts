@@ -25,6 +25,8 @@ export type EventName =
   | "refresh_moved_forward"
   | "refresh_reused"
   | "request_refused"
+  | "settings_changed"
+  | "settings_refused"
   | "server_error";
 
 export type Fields = Readonly<Record<string, string | number | boolean | undefined>>;

@@ -43,20 +43,40 @@ export interface Config extends Omit<
   readonly scopes: readonly string[];
 }
 
+/** In the data folder. */
+export const CONFIG_FILE = "config.json";
+
 export type Environment = Readonly<Record<string, string | undefined>>;
+
+/** What every setting is, before anything follows from it. */
+export interface Reading {
+  readonly values: Settings;
+  /** "servers" of config.json, as it stands there. */
+  readonly servers: unknown;
+  /** Whether there is a config.json. */
+  readonly hasFile: boolean;
+}
 
 /**
  * Flag before variable before data/config.json before default.
  * @throws {FatalError} exit 2: which setting, from where, what was expected
  */
-export function readConfig(given: GivenSettings, environment: Environment = {}): Config {
+export function readSettings(given: GivenSettings, environment: Environment = {}): Reading {
   const data = readDataFolder(given, environment);
-  const file = readConfigFile(join(data, "config.json"));
+  const file = readConfigFile(join(data, CONFIG_FILE));
   const values = Object.fromEntries(
-    settingKeys.map((key) => [key, readSetting(key, given, environment, file)]),
+    settingKeys.map((key) => [key, readSetting(key, given, environment, file ?? {})]),
   ) as unknown as Settings;
-  return resolveConfig({ ...values, data }, file["servers"]);
+  return {
+    values: { ...values, data },
+    servers: file?.["servers"],
+    hasFile: file !== undefined,
+  };
 }
+
+/** @throws {FatalError} exit 2: which setting, from where, what was expected */
+export const readConfig = (given: GivenSettings, environment: Environment = {}): Config =>
+  resolveConfig(readSettings(given, environment));
 
 /** The data folder's path, whatever its config.json holds. @throws {FatalError} exit 2 */
 export const readDataFolder = (given: GivenSettings, environment: Environment = {}): string =>
@@ -92,12 +112,12 @@ export function unknownVariables(environment: Environment): string[] {
   return Object.keys(environment).filter((name) => name.startsWith("POSTERN_") && !known.has(name));
 }
 
-function readConfigFile(path: string): Record<string, unknown> {
+function readConfigFile(path: string): Record<string, unknown> | undefined {
   let text: string;
   try {
     text = readFileSync(path, "utf8");
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "ENOENT") return {};
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
     throw new FatalError(`cannot read ${path}: ${reason(error)}`, { exitCode: 2, cause: error });
   }
   let content: unknown;
@@ -123,7 +143,8 @@ function readConfigFile(path: string): Record<string, unknown> {
   return content;
 }
 
-function resolveConfig(values: Settings, servers: unknown): Config {
+/** @throws {FatalError} exit 2: settings that do not go together */
+export function resolveConfig({ values, servers }: Reading): Config {
   const issuer = values.url || `http://localhost:${values.port}`;
   const url = new URL(issuer);
   const bindsOutside = values.host !== "" && !isLoopbackHost(values.host);

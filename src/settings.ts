@@ -20,6 +20,8 @@ interface Setting<T> {
   /** The default, as a person would type it. */
   readonly fallback: string;
   readonly help: string;
+  /** Read at start only: a running server keeps what it has. */
+  readonly atStart?: true;
   /** Throws an Error whose message says what was expected. */
   readonly parse: (text: string) => T;
 }
@@ -32,6 +34,7 @@ export const settings = {
     placeholder: "<folder>",
     fallback: "data",
     help: "folder that holds all lasting state; back up by copying it",
+    atStart: true,
     parse: (text) => resolve(text),
   }),
   url: setting({
@@ -39,6 +42,7 @@ export const settings = {
     placeholder: "<https://...>",
     fallback: "",
     help: "public URL that clients use; http://localhost:<port> when not set",
+    atStart: true,
     parse: (text) => (text === "" ? "" : publicUrl(text)),
   }),
   upstream: setting({
@@ -74,6 +78,7 @@ export const settings = {
     placeholder: "<number>",
     fallback: "7676",
     help: "port to listen on",
+    atStart: true,
     parse: (text) => wholeNumber(text, 1, 65_535),
   }),
   host: setting({
@@ -81,6 +86,7 @@ export const settings = {
     placeholder: "<address>",
     fallback: "",
     help: "address to listen on; 127.0.0.1 and ::1 when not set",
+    atStart: true,
     parse: (text) => (text === "" ? "" : ipAddress(text)),
   }),
   trustedProxies: setting({
@@ -151,6 +157,7 @@ export const settings = {
     placeholder: "<file>",
     fallback: "",
     help: "file with the owner's password, instead of the setup link",
+    atStart: true,
     parse: (text) => (text === "" ? "" : resolve(text)),
   }),
   rateLimits: setting({
@@ -164,6 +171,7 @@ export const settings = {
     flag: "unsafe-folder",
     fallback: "false",
     help: "accept a data folder on a network filesystem, where locks and syncs may not hold",
+    atStart: true,
     parse: (text) => oneOf(text, ["true", "false"]) === "true",
   }),
 };

@@ -2,7 +2,7 @@
 import { describe, expect, test } from "bun:test";
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { settingRows } from "../src/settings.ts";
+import { settingKeys, settingRows, settings } from "../src/settings.ts";
 
 const root = join(import.meta.dir, "..");
 const read = (path: string): string => readFileSync(join(root, path), "utf8");
@@ -31,6 +31,13 @@ test("the settings table is the one of src/settings.ts (UPDATE_README=1 writes i
     );
   }
   expect(marked.exec(read("README.md"))?.[2]).toBe(wanted);
+});
+
+test("the settings that need a restart are the ones of src/settings.ts", () => {
+  const sentence = /Only (.+) need a restart\./.exec(readme)?.[1] ?? "";
+  const named = [...sentence.matchAll(/--([a-z-]+)/g)].map(([, flag = ""]) => flag);
+  const atStart = settingKeys.filter((key) => settings[key].atStart);
+  expect(named.toSorted()).toEqual(atStart.map((key) => settings[key].flag).toSorted());
 });
 
 describe.each([

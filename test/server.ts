@@ -308,7 +308,7 @@ export interface Login {
 
 /** A registered client with its first tokens. */
 export async function logIn(
-  server: TestServer,
+  server: Pick<TestServer, "fetch" | "config">,
   metadata: Record<string, unknown> = {},
   browser = new Browser(server),
 ): Promise<Login> {

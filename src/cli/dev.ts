@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { toNodeHandler } from "h3/node";
 import { listen } from "listhen";
 import { changePassword } from "../admin.ts";
-import { readConfig } from "../config.ts";
+import { type Reading, readSettings, resolveConfig } from "../config.ts";
 import { FatalError } from "../errors.ts";
 import type { GivenSettings } from "../settings.ts";
 import { open } from "./open.ts";
@@ -44,14 +44,17 @@ export async function dev(given: GivenSettings): Promise<number> {
   }
   const folder = mkdtempSync(join(tmpdir(), "postern-dev-"));
   try {
-    const config = readConfig({ ...given, data: folder }, process.env);
+    const reread = (): Reading => readSettings({ ...given, data: folder }, process.env);
     const terminal = standardTerminal();
     const password = randomBytes(9).toString("base64url");
-    const opened = await open(config, { log: () => undefined, warn: terminal.warn });
+    const opened = await open(resolveConfig(reread()), {
+      log: () => undefined,
+      warn: terminal.warn,
+    });
     await changePassword(password, opened.deps);
     await opened.close();
     terminal.log(`password for this try: ${password}`);
-    return await serve(config, listhenFront, terminal);
+    return await serve(reread, listhenFront, terminal);
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }

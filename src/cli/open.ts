@@ -95,6 +95,21 @@ export async function open(
   };
 }
 
+/** The same server under changed settings: what lasts, and what is remembered, stays. @throws {FatalError} */
+export async function withConfig(deps: Deps, config: Config): Promise<Deps> {
+  const isSame = config.rateLimits === deps.config.rateLimits;
+  return {
+    ...deps,
+    config,
+    limits: isSame ? deps.limits : createLimits(config.rateLimits, deps.monotonic),
+    initialAccessTokenHash: await initialAccessTokenHash(config),
+  };
+}
+
+/** Files whose content counts as a setting. */
+export const settingFiles = ({ registrationTokenFile }: Config): string[] =>
+  [registrationTokenFile].filter((path) => path !== "");
+
 const resolveHost = async (host: string): Promise<string[]> =>
   (await lookup(host, { all: true })).map(({ address }) => address);
 

@@ -1,5 +1,5 @@
 // From the words of the command line to a command, and from errors to one line and an exit code.
-import { readConfig, unknownVariables } from "../config.ts";
+import { readConfig, readSettings, unknownVariables } from "../config.ts";
 import { FatalError, reason } from "../errors.ts";
 import { settingRows } from "../settings.ts";
 import { nearest } from "../values.ts";
@@ -46,7 +46,7 @@ interface Entry {
 
 // prettier-ignore
 const commands: readonly Entry[] = [
-  { words: ["serve"], parameters: "", help: "start the server (the default)", command: withConfig((config) => serve(config)) },
+  { words: ["serve"], parameters: "", help: "start the server (the default)", command: ({ given }) => serve(() => readSettings(given, process.env)) },
   { words: ["dev"], parameters: "", help: "start with a temporary folder and a printed password, to try things out", command: dev },
   { words: ["clients", "remove"], parameters: "<id>", help: "remove a client and end its logins", command: withConfig(removeClient) },
   { words: ["clients", "add"], parameters: "", flags: ["for", "redirect", "resource-server"], help: "register a client by hand and say what to paste where", command: add },

@@ -3,13 +3,15 @@ import { chmodSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { admin } from "../admin.ts";
 import { type App, type Listener, createApp, listen } from "../app.ts";
-import type { Config } from "../config.ts";
+import { type Config, type Reading, resolveConfig } from "../config.ts";
 import type { Deps } from "../deps.ts";
 import { FatalError, reason } from "../errors.ts";
 import { removeSetupLink, setupLink, writeSetupLink } from "../login/setup.ts";
 import { ensureFolder } from "../oauth/clients.ts";
 import { serverOf } from "../oauth/rules.ts";
-import { type Opened, applyPasswordFile, open } from "./open.ts";
+import { type Opened, applyPasswordFile, open, settingFiles, withConfig } from "./open.ts";
+import { type Reload, startReload } from "./reload.ts";
+import { type Signals, onSignals } from "./signals.ts";
 import { type Terminal, standardTerminal, startBanner } from "./terminal.ts";
 
 /** Milliseconds that running requests have to end after a stop signal. */
@@ -56,47 +58,72 @@ function portError(error: unknown, port: number): FatalError {
   );
 }
 
-/** Runs until a stop signal. Resolves to the exit code. @throws {FatalError} when it cannot start */
+/**
+ * Runs until a stop signal. Resolves to the exit code.
+ * @param reread the settings as they are now
+ * @throws {FatalError} when it cannot start
+ */
 export async function serve(
-  config: Config,
+  reread: () => Reading,
   front: Front = bunFront,
   terminal = standardTerminal(),
 ): Promise<number> {
-  const stop = stopSignal();
+  const signals = onSignals();
+  const started = reread();
   try {
-    const opened = await open(config, terminal, undefined, stop.asked);
-    await serveUntil(stop, opened, front, terminal);
+    const opened = await open(resolveConfig(started), terminal, undefined, signals.asked);
+    await serveUntil(signals, { opened, reread, started, front, terminal });
     return 0;
   } catch (error) {
-    if (error !== stop.asked.reason) throw error;
+    if (error !== signals.asked.reason) throw error;
     terminal.log("stopping");
     return 0;
   } finally {
-    stop.forget();
+    signals.forget();
   }
 }
 
-/** @throws {FatalError} @throws the reason of `stop.asked`, which may come at any moment of the start too */
-async function serveUntil(
-  stop: StopSignal,
-  opened: Opened,
-  front: Front,
-  terminal: Terminal,
-): Promise<void> {
-  const { deps } = opened;
+interface Parts {
+  readonly opened: Opened;
+  readonly reread: () => Reading;
+  readonly started: Reading;
+  readonly front: Front;
+  readonly terminal: Terminal;
+}
+
+/** @throws {FatalError} @throws the reason of `signals.asked`, which may come at any moment of the start too */
+async function serveUntil(signals: Signals, parts: Parts): Promise<void> {
+  const { opened, front, terminal } = parts;
+  let { deps } = opened;
   let listener: Listener | undefined;
   let socket: Listener | undefined;
+  let reload: Reload | undefined;
   try {
-    stop.asked.throwIfAborted();
+    signals.asked.throwIfAborted();
     await applyPasswordFile(deps, terminal);
-    listener = await front(createApp(deps), deps.config);
-    socket = openAdminSocket(deps, terminal);
+    const app = createApp(deps);
+    listener = await front(app, deps.config);
+    socket = openAdminSocket(() => deps, terminal);
+    reload = startReload({
+      ...deps,
+      ...parts,
+      files: () => settingFiles(deps.config),
+      apply: async (changed) => {
+        const next = await withConfig(deps, changed);
+        const isNewToken = next.initialAccessTokenHash !== deps.initialAccessTokenHash;
+        app.reload(next);
+        deps = next;
+        return isNewToken ? ["the registration token"] : [];
+      },
+    });
+    signals.onReload(reload.now);
     await sayStart(opened, terminal);
-    const end = await Promise.race([aborted(stop.asked), opened.failed]);
+    const end = await Promise.race([aborted(signals.asked), opened.failed]);
     if (end instanceof FatalError) throw end;
     terminal.log("stopping");
-    await drain(listener, aborted(stop.insisted));
+    await drain(listener, aborted(signals.insisted));
   } finally {
+    reload?.stop();
     await listener?.close(true);
     await socket?.close(true);
     removeSetupLink(deps);
@@ -105,6 +132,12 @@ async function serveUntil(
   }
 }
 
+const aborted = (signal: AbortSignal): Promise<void> =>
+  new Promise((resolve) => {
+    if (signal.aborted) resolve();
+    else signal.addEventListener("abort", () => resolve(), { once: true });
+  });
+
 async function drain(listener: Listener, insisted: Promise<unknown>): Promise<void> {
   const timeout = Promise.withResolvers<void>();
   const timer = setTimeout(timeout.resolve, DRAIN);
@@ -112,41 +145,13 @@ async function drain(listener: Listener, insisted: Promise<unknown>): Promise<vo
   clearTimeout(timer);
 }
 
-interface StopSignal {
-  readonly asked: AbortSignal;
-  readonly insisted: AbortSignal;
-  readonly forget: () => void;
-}
-
-/** The first SIGTERM, SIGINT or SIGHUP asks; a second one insists. */
-function stopSignal(): StopSignal {
-  const asked = new AbortController();
-  const insisted = new AbortController();
-  const onSignal = (): void => (asked.signal.aborted ? insisted : asked).abort();
-  const signals = ["SIGTERM", "SIGINT", "SIGHUP"] as const;
-  for (const signal of signals) process.on(signal, onSignal);
-  return {
-    asked: asked.signal,
-    insisted: insisted.signal,
-    forget: () => {
-      for (const signal of signals) process.off(signal, onSignal);
-    },
-  };
-}
-
-const aborted = (signal: AbortSignal): Promise<void> =>
-  new Promise((resolve) => {
-    if (signal.aborted) resolve();
-    else signal.addEventListener("abort", () => resolve(), { once: true });
-  });
-
 /** data/admin.sock, 0600: who may open the file may do what the owner may. */
-function openAdminSocket(deps: Deps, terminal: Terminal): Listener | undefined {
-  const path = join(deps.config.data, "admin.sock");
+function openAdminSocket(deps: () => Deps, terminal: Terminal): Listener | undefined {
+  const path = join(deps().config.data, "admin.sock");
   let server: ReturnType<typeof Bun.serve> | undefined;
   try {
     rmSync(path, { force: true });
-    server = Bun.serve({ unix: path, fetch: (request) => admin(request, deps) });
+    server = Bun.serve({ unix: path, fetch: (request) => admin(request, deps()) });
     chmodSync(path, 0o600);
   } catch (error) {
     void server?.stop(true);

@@ -37,7 +37,13 @@ export function startBanner(config: Config, isNew: boolean, setup: string | unde
 }
 
 // Said by the banner, by warnings and by the command itself.
-const silent = new Set<AuditEvent["event"]>(["start", "stop", "folder"]);
+const silent = new Set<AuditEvent["event"]>([
+  "start",
+  "stop",
+  "folder",
+  "settings_changed",
+  "settings_refused",
+]);
 
 /** "10:31:07 login address=127.0.0.1"; undefined for what the terminal says in other words. */
 export function eventLine({ at, event, ...fields }: AuditEvent): string | undefined {
