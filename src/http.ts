@@ -1,6 +1,6 @@
 // What app.ts decides of a request before any handler: its path, its client's address, its Host, its Origin, CORS.
 import type { Config } from "./config.ts";
-import { canonicalAddress } from "./limits.ts";
+import { UNKNOWN, canonicalAddress } from "./limits.ts";
 import { isLoopbackHost } from "./values.ts";
 
 /**
@@ -15,21 +15,21 @@ export function isAmbiguousPath(url: string): boolean {
 }
 
 /**
- * The client's address: the peer's, or behind trusted proxies the right-most address that is not one of theirs.
- * "auto" trusts one hop, and only from loopback under an https public URL: that is a proxy or tunnel of the owner.
+ * The client's address: the peer's, or behind trusted proxies the right-most address that is not one of theirs, `UNKNOWN`
+ * when they name nobody. "auto" trusts one hop, and only from loopback under an https public URL: that is a proxy or
+ * tunnel of the owner.
  */
 export function clientAddress(peer: string | undefined, headers: Headers, config: Config): string {
   const direct = canonicalAddress(peer);
-  const forwarded = headers.get("x-forwarded-for");
-  if (forwarded === null) return direct;
-  const hops = forwarded.split(",").map((hop) => canonicalAddress(hop));
+  const forwarded = (): string[] =>
+    (headers.get("x-forwarded-for") ?? "").split(",").map(canonicalAddress);
   if (config.trustedProxies === "auto") {
-    return config.https && isLoopbackHost(direct) ? (hops.at(-1) ?? direct) : direct;
+    const isProxy = config.https && isLoopbackHost(direct);
+    return isProxy ? (forwarded().at(-1) ?? UNKNOWN) : direct;
   }
   const trusted = new Set(config.trustedProxies.map(canonicalAddress));
-  let address = direct;
-  while (trusted.has(address) && hops.length > 0) address = hops.pop() ?? address;
-  return address;
+  if (!trusted.has(direct)) return direct;
+  return forwarded().findLast((hop) => !trusted.has(hop)) ?? UNKNOWN;
 }
 
 /** Whether the Host names this server: the public host, or loopback by any of its names. Nothing is ever built from it. */

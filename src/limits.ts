@@ -139,12 +139,18 @@ export function createLimits(enabled: boolean, monotonic: () => number): Limits 
   };
 }
 
-/** IPv4-mapped IPv6 as IPv4; anything that is no address as "unknown". */
+/** Stands for an address that nobody told, or that cannot be read: many may be behind it. */
+export const UNKNOWN = "unknown";
+
+/** An address without port, brackets and zone, IPv4-mapped IPv6 as IPv4; `UNKNOWN` for anything else. */
 export function canonicalAddress(text: string | undefined): string {
-  const bare = (text ?? "").trim().replace(/^\[(.*)\]$/, "$1");
+  // Azure's and IIS's proxies write the port behind the address.
+  const [, bracketed, dotted] =
+    /^(?:\[(.*)\]|(\d+\.\d+\.\d+\.\d+))(?::\d{1,5})?$/.exec((text ?? "").trim()) ?? [];
+  const bare = bracketed ?? dotted ?? (text ?? "").trim();
   const mapped = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i.exec(bare)?.[1];
   const address = mapped ?? bare.replace(/%.*$/, "");
-  return isIP(address) === 0 ? "unknown" : address.toLowerCase();
+  return isIP(address) === 0 ? UNKNOWN : address.toLowerCase();
 }
 
 /** The leading `groups` 16-bit groups of an IPv6 address, written out. */
@@ -170,3 +176,7 @@ export function networkOf(address: string): string {
   if (isIP(address) === 4) return `${address.split(".").slice(0, 3).join(".")}.0/24`;
   return isIP(address) === 6 ? `${ipv6Prefix(address, 3)}::/48` : address;
 }
+
+/** Whether two networks are known to be one. */
+export const isSameNetwork = (one: string, other: string): boolean =>
+  one === other && one !== UNKNOWN;

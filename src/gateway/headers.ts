@@ -1,6 +1,7 @@
 // Which headers pass between client and upstream, and the ones that tell the upstream who asks. Bodies and targets are proxy.ts's.
 import type { Config } from "../config.ts";
 import type { AuthContext } from "../deps.ts";
+import { UNKNOWN } from "../limits.ts";
 
 type Pairs = [name: string, value: string][];
 
@@ -125,7 +126,7 @@ function headerSafe(text: string): string {
 export interface RequestFacts {
   readonly context: AuthContext;
   readonly config: Config;
-  /** The client's address, "unknown" when there is none. */
+  /** The client's address, `UNKNOWN` when there is none. */
   readonly address: string;
 }
 
@@ -148,7 +149,7 @@ export function requestHeaders(headers: Headers, facts: RequestFacts): Pairs {
     ["x-forwarded-proto", config.https ? "https" : "http"],
     ["x-forwarded-host", config.origin.slice(config.origin.indexOf("//") + 2)],
   );
-  if (address !== "unknown") pairs.push(["x-forwarded-for", address]);
+  if (address !== UNKNOWN) pairs.push(["x-forwarded-for", address]);
   return pairs;
 }
 

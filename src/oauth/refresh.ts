@@ -2,7 +2,7 @@
 // says what each generation gets: the next token, the same answer again, a step forward, or the end of the family.
 import type { Call, Deps } from "../deps.ts";
 import { OAuthError } from "../errors.ts";
-import { networkOf } from "../limits.ts";
+import { isSameNetwork, networkOf } from "../limits.ts";
 import { seconds } from "../primitives.ts";
 import type { Grant } from "../store/records.ts";
 import type { Draft } from "../store/table.ts";
@@ -109,7 +109,7 @@ function mayReplay(asked: Asked, grant: Grant, deps: Deps): boolean {
   const age = asked.now - grant.rotated_at;
   if (age <= deps.config.refreshGrace) return true;
   if (grant.used_generation < grant.generation) return true;
-  return age <= deps.config.siblingGrace && asked.network === grant.rotated_from;
+  return age <= deps.config.siblingGrace && isSameNetwork(asked.network, grant.rotated_from);
 }
 
 /** The scope of the answer, or why the request cannot have one. Checked before anything changes. */

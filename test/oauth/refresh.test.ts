@@ -149,6 +149,13 @@ describe("p = g - 1", () => {
     await refused(login.tokens.refresh_token, "invalid_grant", {}, "203.0.113.200");
   });
 
+  test("nobody is a sibling of those whose address cannot be read", async () => {
+    const tokens = await refreshed(login.tokens.refresh_token, {}, "_hidden");
+    expect(await status(tokens)).toBe(200);
+    server.clock.advance(121);
+    await refused(login.tokens.refresh_token, "invalid_grant", {}, "_hidden");
+  });
+
   test("no replay moves a window", async () => {
     const tokens = await refreshed(login.tokens.refresh_token, {}, "203.0.113.7");
     await status(tokens);
