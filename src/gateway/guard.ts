@@ -6,7 +6,7 @@ import { OAuthError, type ErrorCode, tooManyRequests } from "../errors.ts";
 import { throttleKey } from "../limits.ts";
 import { findAccess } from "../oauth/access.ts";
 import { resourceMetadataUrl } from "../oauth/metadata.ts";
-import { parseAccessToken } from "../oauth/tokens.ts";
+import { parseAccessToken, readBearer } from "../oauth/tokens.ts";
 import { seconds } from "../primitives.ts";
 
 /** @throws {OAuthError} invalid_token 401 or insufficient_scope 403, with a challenge; temporarily_unavailable 429 */
@@ -16,7 +16,14 @@ export async function guard(
   deps: Deps,
   call: Call,
 ): Promise<AuthContext> {
-  const token = readBearer(request, server, deps, call);
+  // Tokens in the query or the body are not read (MCP: MUST NOT).
+  const token = readBearer(request.headers);
+  if (token === undefined) {
+    // RFC 6750 §3.1: without credentials the challenge has no error code.
+    throw new OAuthError("invalid_token", "authorization is needed", {
+      headers: { "www-authenticate": challenge(server, deps, call) },
+    });
+  }
   const found = await findAccess(token, server, deps);
   if (!found) throw await refuseToken(token, server, deps, call);
   const { family, grant, entry, scopes } = found;
@@ -38,21 +45,6 @@ export async function guard(
       );
     },
   };
-}
-
-/**
- * The token of the Authorization header; RFC 6750 §2.1. Tokens in the query or the body are not read (MCP: MUST NOT).
- * @throws {OAuthError} a bare challenge when there is none
- */
-function readBearer(request: Request, server: Server, deps: Deps, call: Call): string {
-  const header = request.headers.get("authorization");
-  // RFC 6750 §3.1: without credentials the challenge has no error code.
-  if (header === null) {
-    throw new OAuthError("invalid_token", "authorization is needed", {
-      headers: { "www-authenticate": challenge(server, deps, call) },
-    });
-  }
-  return /^bearer +([^\s,]+) *$/i.exec(header)?.[1] ?? "";
 }
 
 /**

@@ -6,6 +6,8 @@ import { type FoundClient, findClient } from "./clients.ts";
 import type { Parameters } from "../form.ts";
 import { ASSERTION_TYPE, claimedClient, verifyAssertion } from "./jwt.ts";
 
+export const basicChallenge = { "www-authenticate": 'Basic realm="postern"' } as const;
+
 interface Credentials {
   readonly id: string;
   readonly secrets: readonly string[];
@@ -28,7 +30,7 @@ export async function authenticateClient(
     throw new OAuthError("invalid_client", "the client is unknown or its credentials are wrong", {
       detail,
       // RFC 6749 §5.2: the challenge answers the scheme that was tried.
-      headers: given?.basic ? { "www-authenticate": 'Basic realm="postern"' } : {},
+      headers: given?.basic ? basicChallenge : {},
     });
   };
   if (!given) return refuse("no client_id");

@@ -4,7 +4,7 @@ import type { Call, Deps } from "../deps.ts";
 import { OAuthError } from "../errors.ts";
 import { readForm } from "../form.ts";
 import { findAccess } from "./access.ts";
-import { authenticateClient } from "./client_auth.ts";
+import { authenticateClient, basicChallenge } from "./client_auth.ts";
 import { serverOf } from "./rules.ts";
 import { throttled } from "./token.ts";
 
@@ -13,9 +13,12 @@ export async function introspect(request: Request, deps: Deps, call: Call): Prom
   const form = await readForm(request);
   const answer = await throttled(deps, call, async () => {
     // RFC 7662 §2.1: authorization is required, or tokens could be scanned for.
-    const { client } = await authenticateClient(request, form, deps);
+    const { client } = await authenticateClient(request, form, deps).catch(challenge);
+    // RFC 7662 §2.1 leaves it to the server who may ask: known, but not for this.
     if (client.resource_server === undefined) {
-      throw new OAuthError("invalid_client", "this client is no resource server");
+      throw new OAuthError("unauthorized_client", "this client is no resource server", {
+        status: 403,
+      });
     }
     const token = form.require("token");
     const server = serverOf(deps.config, client.resource_server);
@@ -39,4 +42,14 @@ export async function introspect(request: Request, deps: Deps, call: Call): Prom
     };
   });
   return Response.json(answer, { headers: { "cache-control": "no-store", pragma: "no-cache" } });
+}
+
+/** RFC 7662 §2.3, RFC 9110 §11.6.1: who is not known is told how to authenticate, whatever was tried. */
+function challenge(error: unknown): never {
+  if (!(error instanceof OAuthError) || error.status !== 401) throw error;
+  throw new OAuthError(error.code, error.message, {
+    ...(error.detail !== undefined && { detail: error.detail }),
+    cause: error,
+    headers: { ...error.headers, ...basicChallenge },
+  });
 }

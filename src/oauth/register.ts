@@ -13,7 +13,7 @@ import {
   responseTypes,
 } from "./metadata.ts";
 import { checkRedirectUri, grantableScopes } from "./rules.ts";
-import { newClientSecret } from "./tokens.ts";
+import { newClientSecret, readBearer } from "./tokens.ts";
 
 const REDIRECT_URIS = 20;
 
@@ -25,7 +25,10 @@ export const register = (request: Request, deps: Deps, call: Call): Promise<Resp
     () => registerClient(request, deps, call),
     // A wrong initial access token may be a guess; metadata that are refused cost nothing and are put right by trying again.
     (error) =>
-      error === undefined || (error instanceof OAuthError && error.code === "invalid_token"),
+      error === undefined ||
+      (error instanceof OAuthError &&
+        error.code === "invalid_token" &&
+        readBearer(request.headers) !== undefined),
   );
 
 async function registerClient(request: Request, deps: Deps, call: Call): Promise<Response> {
@@ -59,14 +62,14 @@ async function registerClient(request: Request, deps: Deps, call: Call): Promise
 /** RFC 7591 §3: where the owner gave out a token for registration, it is asked for. @throws {OAuthError} invalid_token */
 function requireInitialAccessToken(request: Request, deps: Deps): void {
   if (deps.initialAccessTokenHash === undefined) return;
-  const token = /^bearer +(\S+) *$/i.exec(request.headers.get("authorization") ?? "")?.[1] ?? "";
-  if (equal(sha256(token), deps.initialAccessTokenHash)) return;
+  const token = readBearer(request.headers);
+  if (token !== undefined && equal(sha256(token), deps.initialAccessTokenHash)) return;
+  // RFC 6750 §3 wants a parameter, §3.1 no error when nothing was sent.
+  const error = token === undefined ? "" : ', error="invalid_token"';
   throw new OAuthError(
     "invalid_token",
     "registration needs the initial access token of this server",
-    {
-      headers: { "www-authenticate": "Bearer" },
-    },
+    { headers: { "www-authenticate": `Bearer realm="postern"${error}` } },
   );
 }
 

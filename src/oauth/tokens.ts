@@ -26,6 +26,16 @@ export const newCode = (): string => `pac_${randomToken()}`;
 export const newClientSecret = (): string => `pcs_${randomToken()}`;
 export const isCode = (text: string): boolean => /^pac_[A-Za-z0-9_-]{43}$/.test(text);
 
+/**
+ * The bearer token of an Authorization header (RFC 6750 §2.1); "" for a malformed one. undefined without a header and for
+ * another scheme: RFC 6750 §3.1 counts an unsupported way to authenticate as no authentication at all.
+ */
+export function readBearer(headers: Headers): string | undefined {
+  const header = headers.get("authorization") ?? "";
+  if (!/^bearer(?: |$)/i.test(header)) return undefined;
+  return /^bearer +(\S+) *$/i.exec(header)?.[1] ?? "";
+}
+
 export function parseRefreshToken(text: string): RefreshToken | undefined {
   const match = text.length <= GRAMMAR_LIMIT ? refreshGrammar.exec(text) : null;
   const [, family, generation, secret, tag] = match ?? [];

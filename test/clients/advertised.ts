@@ -109,7 +109,8 @@ const introspectionByMethod = (method: string): Advertised => ({
         const elsewhere = await strict.addResourceServer(method);
         return strict.introspect(withSecret(elsewhere, method, "wrong"), tokens.access_token);
       },
-      error: refusalBy(method),
+      // RFC 9110 §11.6.1: a challenge whatever was tried; nobody there is told to register again.
+      error: basicChallenge,
     },
   ],
 });
@@ -332,12 +333,12 @@ export const advertised: Record<string, Advertised> = {
     },
     fails: [
       {
-        name: "RFC 7662 §4: a client that is no resource server",
+        name: "RFC 7662 §2.1: a client that is no resource server",
         act: async (strict) => {
           const { registered, tokens } = await logIn(strict, "client_secret_post");
           return strict.introspect(registered, tokens.access_token);
         },
-        error: inBody("invalid_client", 401),
+        error: inBody("unauthorized_client", 403),
       },
     ],
   },

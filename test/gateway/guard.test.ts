@@ -38,11 +38,9 @@ describe("RFC 6750 §3: challenges", () => {
     ["junk", "Bearer junk"],
     ["an empty token", "Bearer "],
     ["two tokens", "Bearer a, Bearer b"],
-    ["another scheme", "Basic dXNlcjpwYXNz"],
     ["64 KB", `Bearer ${"a".repeat(65_536)}`],
     ["__proto__", "Bearer __proto__"],
     ["a well-formed stranger", `Bearer pat_${"A".repeat(22)}.1.${"A".repeat(43)}`],
-    ["nothing but spaces", "   "],
   ])("%s: invalid_token", async (_name, authorization) => {
     const response = await send({ authorization });
     expect(response.status).toBe(401);
@@ -50,6 +48,17 @@ describe("RFC 6750 §3: challenges", () => {
     expect(challenge).toStartWith('Bearer error="invalid_token", error_description="');
     expect(challenge).toContain(`resource_metadata="${metadataUrl}"`);
   });
+
+  test.each(["Basic dXNlcjpwYXNz", "DPoP x", "Digest username=x", "Bearerx y", "   "])(
+    "RFC 6750 §3.1: %p is no authentication: the same bare challenge",
+    async (authorization) => {
+      const response = await send({ authorization });
+      expect([response.status, response.headers.get("www-authenticate")]).toEqual([
+        401,
+        `Bearer scope="mcp", resource_metadata="${metadataUrl}"`,
+      ]);
+    },
+  );
 
   test.each(["bearer", "BEARER", "bEaReR", "Bearer  "])("the scheme %p is read", async (scheme) => {
     const response = await server.fetch("/mcp", {
@@ -346,7 +355,10 @@ describe("MCP 2026-07-28: Origin and CORS", () => {
 
 test("60 wrong tokens a minute, then 429; a good token passes all the while", async () => {
   server = await server.restart({ rateLimits: "on" });
-  for (let count = 0; count < 60; count++) await callMcp(server, "wrong");
+  for (let count = 0; count < 70; count++) await send({ authorization: "Basic dXNlcjpwYXNz" });
+  for (let count = 0; count < 60; count++) {
+    expect((await callMcp(server, "wrong")).status).toBe(401);
+  }
   expect((await callMcp(server, "wrong")).status).toBe(429);
   expect((await callMcp(server, login.tokens.access_token)).status).toBe(200);
   expect((await send({})).status).toBe(401);

@@ -163,26 +163,36 @@ describe("RFC 7662 §2.2: the answer", () => {
 });
 
 describe("RFC 7662 §2.1: who may ask", () => {
-  test.each<[string, () => Promise<Record<string, string>>]>([
-    ["nobody", async () => ({})],
-    ["a wrong secret", async () => basic({ ...notes, client_secret: "wrong" })],
-    [
-      "an ordinary confidential client",
-      async () =>
-        basic(await registerClient(server, { token_endpoint_auth_method: "client_secret_basic" })),
-    ],
-    ["a bearer token", async () => ({ authorization: `Bearer ${login.tokens.access_token}` })],
-  ])("not %s: 401", async (_name, headers) => {
-    const response = await introspect(login.tokens.access_token, await headers());
+  test.each<[string, () => Promise<[Record<string, string>, Record<string, string>]>]>([
+    ["nobody", async () => [{}, {}]],
+    ["an unknown client", async () => [{}, { client_id: "unknown" }]],
+    ["a wrong secret", async () => [basic({ ...notes, client_secret: "wrong" }), {}]],
+    ["a wrong secret in the body", async () => [{}, { ...notes, client_secret: "wrong" }]],
+    ["a bearer token", async () => [{ authorization: `Bearer ${login.tokens.access_token}` }, {}]],
+  ])("not %s: 401 with a challenge", async (_name, credentials) => {
+    const response = await introspect(login.tokens.access_token, ...(await credentials()));
     expect([response.status, await response.json()]).toMatchObject([
       401,
       { error: "invalid_client" },
     ]);
+    expect(response.headers.get("www-authenticate")).toBe('Basic realm="postern"');
   });
 
-  test("not the public client of the token", async () => {
-    const response = await introspect(login.tokens.access_token, {}, { client_id: login.clientId });
-    expect(response.status).toBe(401);
+  test.each<[string, () => Promise<[Record<string, string>, Record<string, string>]>]>([
+    ["the public client of the token", async () => [{}, { client_id: login.clientId }]],
+    [
+      "an ordinary confidential client",
+      async () => [
+        basic(await registerClient(server, { token_endpoint_auth_method: "client_secret_basic" })),
+        {},
+      ],
+    ],
+  ])("not %s: it is known, and 403", async (_name, credentials) => {
+    const response = await introspect(login.tokens.access_token, ...(await credentials()));
+    expect([response.status, await response.json()]).toMatchObject([
+      403,
+      { error: "unauthorized_client" },
+    ]);
   });
 
   test("its secret in the body is fine, and no token is invalid_request", async () => {

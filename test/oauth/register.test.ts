@@ -243,13 +243,15 @@ describe("RFC 7591 §3: an initial access token", () => {
         body,
         headers: { "content-type": "application/json", ...headers },
       });
-    for (const headers of [
-      {},
-      { authorization: "Bearer wrong" },
-      { authorization: "Basic x" },
-    ] as Record<string, string>[]) {
+    const cases: [Record<string, string>, string][] = [
+      [{}, 'Bearer realm="postern"'],
+      [{ authorization: "Basic x" }, 'Bearer realm="postern"'],
+      [{ authorization: "Bearer wrong" }, 'Bearer realm="postern", error="invalid_token"'],
+      [{ authorization: "Bearer" }, 'Bearer realm="postern", error="invalid_token"'],
+    ];
+    for (const [headers, challenge] of cases) {
       const response = await send(headers);
-      expect([response.status, response.headers.get("www-authenticate")]).toEqual([401, "Bearer"]);
+      expect([response.status, response.headers.get("www-authenticate")]).toEqual([401, challenge]);
     }
     expect((await send({ authorization: "Bearer an" })).status).toBe(401);
     expect(await server.deps.store.clients.list()).toEqual([]);
@@ -271,6 +273,7 @@ describe("RFC 7591 §3: an initial access token", () => {
         },
         from,
       );
+    for (let count = 0; count < 30; count++) expect((await post("{}")).status).toBe(401);
     const answers = await Promise.all(Array.from({ length: 60 }, (_, index) => guess(index)));
     expect(answers.filter(({ status }) => status === 401)).toHaveLength(20);
     expect(answers.filter(({ status }) => status === 429)).toHaveLength(40);
