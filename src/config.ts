@@ -2,6 +2,7 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { FatalError, reason } from "./errors.ts";
+import { parseJson } from "./json.ts";
 import { isLoopbackHost, nearest } from "./values.ts";
 import {
   type GivenSettings,
@@ -122,7 +123,7 @@ function readConfigFile(path: string): Record<string, unknown> | undefined {
   }
   let content: unknown;
   try {
-    content = JSON.parse(text);
+    content = parseJson(text);
   } catch (error) {
     throw new FatalError(`${path} is not valid JSON: ${reason(error)}`, {
       exitCode: 2,

@@ -31,7 +31,7 @@ const layers = [
   ["http", "form"],
   ["limits", "audit", "config"],
   ["settings"],
-  ["values"],
+  ["values", "json"],
   ["errors", "primitives", "addresses", "deps"],
 ];
 const partOf = (path: string): string => {

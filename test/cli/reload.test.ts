@@ -130,8 +130,8 @@ describe("bad settings change nothing and say why", () => {
   })();
 
   test.each<[content: unknown, message: string, hint: string]>([
-    ["", "is not valid JSON", ""],
-    ['{"scopes": "two", "servers": [{"path": "/m', "is not valid JSON", ""],
+    ["", "is not valid JSON: line 1: ", ""],
+    ['{"scopes": "two", "servers": [{"path": "/m', "is not valid JSON: line 1: ", ""],
     ["[]", "must hold one JSON object", ""],
     [{ scope: "two" }, 'unknown setting "scope"', 'hint: did you mean "scopes"?'],
     [{ scopes: "two", accessTokenTtl: "soon" }, '"accessTokenTtl" in config.json is "soon"', ""],
