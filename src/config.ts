@@ -65,6 +65,7 @@ export interface Reading {
 export function readSettings(given: GivenSettings, environment: Environment = {}): Reading {
   const data = readDataFolder(given, environment);
   const file = readConfigFile(join(data, CONFIG_FILE));
+  assertOnePlace(given, environment, file ?? {});
   const values = Object.fromEntries(
     settingKeys.map((key) => [key, readSetting(key, given, environment, file ?? {})]),
   ) as unknown as Settings;
@@ -83,20 +84,46 @@ export const readConfig = (given: GivenSettings, environment: Environment = {}):
 export const readDataFolder = (given: GivenSettings, environment: Environment = {}): string =>
   readSetting("data", given, environment, {});
 
+/** What a person gave for a setting and where it stands. An empty flag or variable is none. */
+function findSetting(
+  key: SettingKey,
+  given: GivenSettings,
+  environment: Environment,
+  file: Record<string, unknown>,
+): { text: string; source: string } | undefined {
+  const flag = given[key];
+  if (flag) return { text: flag, source: `--${settings[key].flag}` };
+  const variable = environment[envName(key)];
+  if (variable) return { text: variable, source: envName(key) };
+  if (file[key] === undefined) return undefined;
+  return { text: fileText(file[key]), source: `"${key}" in config.json` };
+}
+
+/** What describes the one server says nothing where config.json lists the servers. @throws {FatalError} exit 2 */
+function assertOnePlace(
+  given: GivenSettings,
+  environment: Environment,
+  file: Record<string, unknown>,
+): void {
+  if (file["servers"] === undefined) return;
+  for (const key of ["upstream", "path", "name"] as const) {
+    const found = findSetting(key, given, environment, file);
+    if (!found) continue;
+    throw new FatalError(`${found.source} has no effect beside "servers" in config.json`, {
+      exitCode: 2,
+      hint: `give its entry in "servers" the member "${key}", or take "servers" out`,
+    });
+  }
+}
+
 function readSetting<K extends SettingKey>(
   key: K,
   given: GivenSettings,
   environment: Environment,
   file: Record<string, unknown>,
 ): Settings[K] {
-  const variable = environment[envName(key)];
-  const [text, source] = given[key]
-    ? [given[key], `--${settings[key].flag}`]
-    : variable
-      ? [variable, envName(key)]
-      : file[key] !== undefined
-        ? [fileText(file[key]), `"${key}" in config.json`]
-        : [settings[key].fallback, key];
+  const found = findSetting(key, given, environment, file);
+  const { text, source } = found ?? { text: settings[key].fallback, source: key };
   try {
     return settings[key].parse(text) as Settings[K];
   } catch (error) {

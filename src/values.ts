@@ -58,13 +58,30 @@ export function scopeWords(text: string): string[] {
   return [...new Set(words)];
 }
 
-export function mountPath(text: string): string {
+function mountPath(text: string): string {
   if (
     !/^(\/[A-Za-z0-9._~-]+)+$/.test(text) ||
     /\/\.{1,2}(\/|$)/.test(text) ||
     text.startsWith("/.well-known")
   ) {
     throw new Error("expected a path such as /mcp");
+  }
+  return text;
+}
+
+/** First segments of paths that are Postern's own, now or kept for it. */
+const ownPaths = new Set(
+  (
+    "account admin api authorize connect consent device healthz introspect jwks login logout " +
+    "metrics readyz register revoke setup token userinfo"
+  ).split(" "),
+);
+
+/** The path of an MCP endpoint: none that Postern answers itself. */
+export function serverPath(text: string): string {
+  const [, first = ""] = mountPath(text).toLowerCase().split("/");
+  if (ownPaths.has(first)) {
+    throw new Error(`/${first} is Postern's own; choose another path, such as /mcp`);
   }
   return text;
 }

@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { routes } from "../src/app.ts";
 import { parseCommandLine } from "../src/cli/command_line.ts";
 import { helpText } from "../src/cli/run.ts";
 import { readConfig, unknownVariables } from "../src/config.ts";
@@ -88,6 +89,11 @@ describe("what is refused, in one line, with exit code 2", () => {
     [{ path: "mcp" }, "a path such as /mcp"],
     [{ path: "/.well-known/x" }, "a path such as /mcp"],
     [{ path: "/a/../b" }, "a path such as /mcp"],
+    ...[...new Set(routes.map(({ path }) => path))]
+      .concat("/account", "/admin/api", "/metrics", "/readyz", "/TOKEN")
+      .filter((path) => path !== "/")
+      .map((path): [Record<string, string>, string] => [{ path }, "Postern's own; choose another"]),
+    [{ path: "/token/x" }, "Postern's own"],
     [{ scopes: 'a"b' }, "scope names"],
     [{ accessTokenTtl: "soon" }, "a time"],
     [{ accessTokenTtl: "0" }, "a time"],
@@ -142,6 +148,8 @@ describe("flag, variable, config.json, default, in that order", () => {
     ['{"servers":[{"path":"/a"},{"path":"/a"}]}', "same path", ""],
     ['{"servers":[{"pth":"/a"}]}', '"pth"', ""],
     ['{"servers":[{"path":"a"}]}', '"path" of entry 1', ""],
+    ['{"servers":[{"path":"/login"}]}', '"path" of entry 1: /login is Postern\'s own', ""],
+    ['{"servers":[{"path":"/a"}],"name":"x"}', '"name" in config.json has no effect', '"servers"'],
   ])("config.json %s: %s", (text, message, hint) => {
     const own = join(folder, "bad");
     mkdirSync(own, { recursive: true });
@@ -152,6 +160,26 @@ describe("flag, variable, config.json, default, in that order", () => {
       error.message.includes(message),
       (error.hint ?? "").includes(hint),
     ]).toEqual([2, true, true]);
+  });
+
+  test("what names the one server is refused beside a list of servers", () => {
+    const own = join(folder, "several");
+    mkdirSync(own);
+    writeFileSync(join(own, "config.json"), '{"servers":[{"path":"/a"},{"path":"/b"}]}');
+    for (const [given, environment, source] of [
+      [{ upstream: "http://127.0.0.1:1/" }, {}, "--upstream"],
+      [{ path: "/mcp" }, {}, "--path"],
+      [{}, { POSTERN_NAME: "x" }, "POSTERN_NAME"],
+    ] as const) {
+      const error = failure(() => readConfig({ ...given, data: own }, environment));
+      expect(error.message).toBe(`${source} has no effect beside "servers" in config.json`);
+      expect(error.exitCode).toBe(2);
+    }
+    const { servers } = readConfig({ data: own, scopes: "notes" }, { POSTERN_UPSTREAM: "" });
+    expect(servers.map(({ path, scopes }) => [path, scopes])).toEqual([
+      ["/a", ["notes"]],
+      ["/b", ["notes"]],
+    ]);
   });
 
   test("an empty flag or variable is none: the working directory is never the data folder by accident", () => {
