@@ -17,6 +17,18 @@ import {
   matchRedirectUri,
 } from "./rules.ts";
 
+/** The query of an authorization request, read once. */
+export interface Query {
+  /** As it came: what is sealed into forms, and what state goes back byte for byte from. */
+  readonly text: string;
+  readonly parameters: Parameters;
+}
+
+export const readQuery = (text: string): Query => ({
+  text,
+  parameters: new Parameters(new URLSearchParams(text)),
+});
+
 /** An authorization request whose every part was found good. */
 export interface AuthorizationRequest {
   readonly client: FoundClient;
@@ -26,6 +38,8 @@ export interface AuthorizationRequest {
   readonly codeChallenge: string;
   readonly scope: string;
   readonly server: Server;
+  /** OpenID Connect Core §3.1.2.1. */
+  readonly prompt: string | undefined;
 }
 
 const STATE_MAX = 4096;
@@ -54,8 +68,7 @@ const registerAnew = [
  * Fetches the document of a client that has one: to be called for the signed-in owner only.
  * @throws {OAuthError} without redirect
  */
-export async function findTarget(query: string, deps: Deps): Promise<Target> {
-  const parameters = new Parameters(new URLSearchParams(query));
+export async function findTarget({ parameters }: Query, deps: Deps): Promise<Target> {
   const id = parameters.require("client_id");
   const asked = parameters.get("redirect_uri");
   const known = isDocumentId(id) ? await fetchClient(id, deps) : await findClient(id, deps);
@@ -137,12 +150,11 @@ export const redirectTarget = ({
 
 /** @throws {OAuthError} with the redirect: the client learns what was wrong with its request */
 export function readAuthorizationRequest(
-  query: string,
+  { text, parameters }: Query,
   target: Target,
   deps: Deps,
 ): AuthorizationRequest {
-  const parameters = new Parameters(new URLSearchParams(query));
-  const state = rawState(query);
+  const state = rawState(text);
   const to = redirectTarget({ ...target, state });
   const refuse = (code: ErrorCode, message: string): never => {
     throw new OAuthError(code, message, { redirect: to });
@@ -179,7 +191,8 @@ export function readAuthorizationRequest(
   if (!server) return refuse("invalid_target", "resource is not served here");
   const scopes = grantableScopes(read("scope"), server.scopes);
   if (!scopes) return refuse("invalid_scope", "none of the scopes is offered here");
-  return { ...target, state, codeChallenge, scope: scopes.join(" "), server };
+  const prompt = read("prompt");
+  return { ...target, state, codeChallenge, scope: scopes.join(" "), server, prompt };
 }
 
 /** The state as the client wrote it, percent-encoding included, so that it goes back byte for byte; undefined when absent or too long. */

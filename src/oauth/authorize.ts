@@ -2,7 +2,6 @@
 // nothing: it shows the login, the consent page, or an error. What the owner decides arrives at consent.ts.
 import type { Call, Deps } from "../deps.ts";
 import { OAuthError, type ErrorCode, type RedirectTarget, tooManyRequests } from "../errors.ts";
-import { Parameters } from "../form.ts";
 import { throttleKey } from "../limits.ts";
 import { seal } from "../login/forms.ts";
 import { showLogin } from "../login/login.ts";
@@ -15,6 +14,7 @@ import {
   type AuthorizationRequest,
   findTarget,
   readAuthorizationRequest,
+  readQuery,
   redirectTarget,
 } from "./authorization_request.ts";
 import { assertDocumentId, isDocumentId } from "./cimd.ts";
@@ -29,8 +29,8 @@ export async function authorize(request: Request, deps: Deps, call: Call): Promi
     throw tooManyRequests("too many login attempts from this network", wait, advice);
   }
   deps.limits.authorize.count(prefix);
-  const query = new URL(request.url).search.slice(1);
-  const clientId = new Parameters(new URLSearchParams(query)).require("client_id");
+  const query = readQuery(new URL(request.url).search.slice(1));
+  const clientId = query.parameters.require("client_id");
   const session = await findSession(request, deps);
   // A stranger makes us fetch nothing: until the owner is known, the id alone is judged.
   if (isDocumentId(clientId)) assertDocumentId(clientId);
@@ -41,24 +41,22 @@ export async function authorize(request: Request, deps: Deps, call: Call): Promi
   // makes no open redirector of us.
   if (!session || !target) {
     const { binding, cookie } = browserBinding(request, deps);
-    const login = await showLogin(
-      { query, request: seal(deps, "login", binding, query), cookie },
-      deps,
-    );
+    const field = seal(deps, "login", binding, query.text);
+    const login = await showLogin({ query: query.text, request: field, cookie }, deps);
     // mcp-remote asks here without a browser first, and takes a 4xx for "register again".
     return target?.known === "lost"
       ? new Response(login.body, { status: 400, headers: login.headers })
       : login;
   }
   const asked = readAuthorizationRequest(query, target, deps);
-  if (new Parameters(new URLSearchParams(query)).get("prompt") === "none") {
+  if (asked.prompt === "none") {
     throw refusal(asked, "consent_required", "the owner has to agree on a page");
   }
   const form = seal(
     deps,
     "consent",
     session.id,
-    JSON.stringify({ query, nonce: randomToken(16), seen: fingerprint(asked) }),
+    JSON.stringify({ query: query.text, nonce: randomToken(16), seen: fingerprint(asked) }),
   );
   return showConsent(asked, form, deps);
 }

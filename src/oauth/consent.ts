@@ -10,6 +10,7 @@ import {
   type AuthorizationRequest,
   findTarget,
   readAuthorizationRequest,
+  readQuery,
   redirectTarget,
 } from "./authorization_request.ts";
 import { seeOther } from "../login/login.ts";
@@ -33,12 +34,16 @@ export async function consent(request: Request, deps: Deps, call: Call): Promise
       advice: "Go back to the client and connect again. Nothing was allowed.",
     });
   }
-  const { query, nonce, seen }: { query: string; nonce: string; seen: string } =
-    JSON.parse(content);
+  const {
+    query: text,
+    nonce,
+    seen,
+  }: { query: string; nonce: string; seen: string } = JSON.parse(content);
+  const query = readQuery(text);
   const target = await findTarget(query, deps);
   const asked = readAuthorizationRequest(query, target, deps);
   // CIMD: what changed since it was shown is shown again.
-  if (fingerprint(asked) !== seen) return seeOther(`/authorize?${query}`, deps);
+  if (fingerprint(asked) !== seen) return seeOther(`/authorize?${text}`, deps);
   const decision = form.get("decision");
   // "show": the client runs on another machine, so its loopback address is shown to be copied, not opened here.
   const allowed = decision === "allow" || decision === "show";

@@ -126,12 +126,29 @@ describe("what goes back to the client as an error", () => {
     expectBack(await owner.get(url(changes)), error);
   });
 
-  test.each(["state", "scope", "code_challenge", "response_type"])("%s twice", async (name) => {
-    const value = new URL(url({ scope: "mcp" })).searchParams.get(name) ?? "";
-    const response = await owner.get(
-      `${url({ scope: "mcp" })}&${name}=${encodeURIComponent(value)}`,
-    );
-    expectBack(response, "invalid_request");
+  test.each([
+    "state",
+    "scope",
+    "code_challenge",
+    "code_challenge_method",
+    "response_type",
+    "response_mode",
+    "prompt",
+    "request",
+    "request_uri",
+  ])("%s twice, equal or not, empty or not", async (name) => {
+    const once = { scope: "mcp", response_mode: "query", prompt: "none" };
+    const value = new URL(url(once)).searchParams.get(name) ?? "";
+    for (const [first, second] of [
+      [value, value],
+      [value, "other"],
+      ["", ""],
+    ] as const) {
+      const asked = `${url({ ...once, [name]: first })}&${name}=${encodeURIComponent(second)}`;
+      // Of two states the first goes back.
+      const state = name === "state" ? new URL(asked).searchParams.get("state") || null : "st4te";
+      expectBack(await owner.get(asked), "invalid_request", state);
+    }
   });
 
   test("a denial", async () => {
