@@ -17,7 +17,10 @@ interface Credentials {
 }
 
 /**
- * The client of a request, authenticated as it was registered.
+ * The client of a request, authenticated with what it was registered for: nothing, its secret, or its keys. A secret may come
+ * in either place, whichever of the two was registered: for every client with a secret, RFC 6749 §2.3.1 demands that the
+ * header works and OAuth 2.1 §2.4.1 that the body does, and the official MCP client long sent it in the body whatever it had
+ * registered. Neither place is the safer one.
  * @throws {OAuthError} invalid_client 401 (clients register again on it); invalid_request for two methods at once
  */
 export async function authenticateClient(

@@ -12,7 +12,7 @@ import {
   grantTypes,
   responseTypes,
 } from "./metadata.ts";
-import { checkRedirectUri, grantableScopes } from "./rules.ts";
+import { checkRedirectUri } from "./rules.ts";
 import { newClientSecret, readBearer } from "./tokens.ts";
 
 const REDIRECT_URIS = 20;
@@ -93,8 +93,7 @@ function readMetadata(asked: Record<string, unknown>, deps: Deps): Client {
   const name = optionalText(asked, "client_name")?.trim();
   const uri = optionalText(asked, "client_uri");
   const webUri = uri !== undefined && /^https?:$/.test(URL.parse(uri)?.protocol ?? "");
-  // A scope that we do not offer is dropped; none left means all, as if none was asked for.
-  const scopes = grantableScopes(optionalText(asked, "scope"), deps.config.scopes);
+  optionalText(asked, "scope");
   return {
     ...(name && { client_name: name.slice(0, 200) }),
     redirect_uris: readRedirectUris(asked["redirect_uris"]),
@@ -103,7 +102,9 @@ function readMetadata(asked: Record<string, unknown>, deps: Deps): Client {
     token_endpoint_auth_method: method ?? "client_secret_basic",
     // RFC 7591 §2 makes client_secret_basic the default; a client that never asked and keeps no secret still gets in.
     ...(method === undefined && { auth_optional: true }),
-    scope: (scopes ?? deps.config.scopes).join(" "),
+    // RFC 7591 §2: what the client can use, which is everything, whatever it names here: the owner decides at each login.
+    // Held to its first choice, a client could never step up (MCP 2026-07-28 "Step-Up Authorization Flow").
+    scope: deps.config.scopes.join(" "),
     ...(webUri && { client_uri: uri }),
     client_id_issued_at: seconds(deps.now()),
     source: "dcr",

@@ -1,4 +1,5 @@
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
+import { ASSERTION_TYPE } from "../../src/oauth/jwt.ts";
 import {
   Browser,
   REDIRECT,
@@ -349,6 +350,30 @@ describe("RFC 6749 §2.3: client authentication", () => {
       confidential,
       (id, secret) => ({ fields: { client_id: id, client_secret: secret } }),
       200,
+    ],
+    [
+      "post registered, basic used",
+      { token_endpoint_auth_method: "client_secret_post" },
+      (id, secret) => ({ headers: { authorization: basic(id, secret) } }),
+      200,
+    ],
+    [
+      "post registered, nothing used",
+      { token_endpoint_auth_method: "client_secret_post" },
+      (id) => ({ fields: { client_id: id } }),
+      401,
+    ],
+    [
+      "basic registered, an assertion used",
+      confidential,
+      (id) => ({
+        fields: {
+          client_id: id,
+          client_assertion_type: ASSERTION_TYPE,
+          client_assertion: `e30.${Buffer.from(JSON.stringify({ sub: id })).toString("base64url")}.x`,
+        },
+      }),
+      401,
     ],
     [
       "a secret that is demanded and absent",

@@ -7,6 +7,7 @@ import {
   authorizationUrl,
   logIn,
   obtainCode,
+  redeemCode,
   registerClient,
   startServer,
   temporaryFolder,
@@ -73,6 +74,20 @@ describe("RFC 7591 §3.2.1: the answer", () => {
     ]);
   });
 
+  test("its scope is what it can have: all that is offered, so that it can step up later", async () => {
+    await server.close();
+    server = await startServer({ settings: { scopes: "read write" } });
+    for (const scope of ["read", "admin", "", undefined]) {
+      const client = await registerClient(server, { scope });
+      expect(client["scope"]).toBe("read write");
+      for (const asked of ["read", "read write"]) {
+        const code = await obtainCode(server, client.client_id, { scope: asked });
+        const tokens = await (await redeemCode(server, client.client_id, code)).json();
+        expect(tokens).toMatchObject({ scope: asked });
+      }
+    }
+  });
+
   test.each([
     [
       [
@@ -122,6 +137,12 @@ describe("what is refused, and stored nowhere", () => {
       JSON.stringify({ redirect_uris: [REDIRECT, "http://evil.test/"] }),
       400,
       "invalid_redirect_uri",
+    ],
+    [
+      "a number as scope",
+      JSON.stringify({ redirect_uris: [REDIRECT], scope: 1 }),
+      400,
+      "invalid_client_metadata",
     ],
     [
       "a number as name",
