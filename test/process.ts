@@ -123,6 +123,7 @@ export async function stopProcesses(): Promise<void> {
 
 export interface Child {
   readonly pid: number;
+  /** Resolves to the exit code, when all that it printed has come. */
   readonly exited: Promise<number>;
   stdout(): string;
   stderr(): string;
@@ -147,28 +148,29 @@ const socketUrl = (path: string, { origin, port }: Config): string =>
   new URL(path, origin).href.replace(origin, `http://localhost:${port}`);
 
 /** Starts it and does not wait. The caller's file calls `afterAll(stopProcesses)`. */
-export function launch(given: GivenSettings): Child {
+export function launch(given: GivenSettings, ...words: readonly string[]): Child {
   const flags = settingKeys.flatMap((key) => {
     const { flag, placeholder } = settings[key];
     const value = given[key];
     if (value === undefined) return [];
     return placeholder === undefined ? [`--${flag}`] : [`--${flag}`, value];
   });
-  const spawned = spawn(flags);
+  const spawned = spawn([...words, ...flags]);
   const stdout = collect(spawned.stdout);
   const stderr = collect(spawned.stderr);
+  const exited = Promise.all([spawned.exited, stdout.whole, stderr.whole]).then(([code]) => code);
   const child: Child = {
     pid: spawned.pid,
-    exited: spawned.exited,
+    exited,
     stdout: stdout.soFar,
     stderr: stderr.soFar,
     end: (signal) => {
       if (spawned.exitCode === null) spawned.kill(signal);
-      return spawned.exited;
+      return exited;
     },
   };
   running.add(child);
-  void spawned.exited.then(() => running.delete(child));
+  void exited.then(() => running.delete(child));
   return child;
 }
 

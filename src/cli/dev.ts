@@ -7,18 +7,24 @@ import { join } from "node:path";
 import { toNodeHandler } from "h3/node";
 import { listen } from "listhen";
 import { changePassword } from "../admin.ts";
-import { type Reading, readSettings, resolveConfig } from "../config.ts";
+import type { App, Listener } from "../app.ts";
+import { type Config, type Reading, readSettings } from "../config.ts";
+import type { Deps } from "../deps.ts";
 import { FatalError } from "../errors.ts";
-import type { GivenSettings } from "../settings.ts";
-import { open } from "./open.ts";
-import { type Front, serve } from "./serve.ts";
-import { standardTerminal } from "./terminal.ts";
+import { type GivenSettings, type SettingKey, settings } from "../settings.ts";
+import { type Front, listenOn, serve } from "./serve.ts";
+import type { Terminal } from "./terminal.ts";
 
 /** listhen takes Node handlers only, and its shutdown code stumbles over a socket that is gone: so the socket is pinned. */
-const listhenFront: Front = async (app, config) => {
+const listhenFront: Front = (app, config) =>
+  listenOn(config, (host) => listenOnce(app, config, host));
+
+async function listenOnce(app: App, config: Config, hostname: string): Promise<Listener> {
   const listener = await listen(toNodeHandler(app.h3), {
     port: config.port,
-    hostname: "127.0.0.1",
+    hostname,
+    // One list of URLs for both addresses.
+    showURL: hostname === config.hosts[0],
     // Otherwise it moves to another port, where the public URL would be wrong, and ends the process by itself.
     isProd: true,
     autoClose: false,
@@ -32,30 +38,31 @@ const listhenFront: Front = async (app, config) => {
     Object.defineProperty(request, "socket", { configurable: true, get: () => socket });
   });
   return { close: () => listener.close() };
-};
+}
 
 /** Runs until a stop signal, then removes the folder. Resolves to the exit code. */
 export async function dev(given: GivenSettings): Promise<number> {
-  if (given.data !== undefined) {
-    throw new FatalError("postern dev uses a temporary folder", {
-      exitCode: 2,
-      hint: "use postern serve --data",
-    });
-  }
+  refuse("data", given, "postern dev uses a temporary folder");
+  refuse("host", given, "postern dev is for this machine alone");
+  refuse("passwordFile", given, "postern dev makes up a password");
   const folder = mkdtempSync(join(tmpdir(), "postern-dev-"));
+  const environment = { ...process.env, POSTERN_HOST: "", POSTERN_PASSWORD_FILE: "" };
+  const reread = (): Reading => readSettings({ ...given, data: folder }, environment);
   try {
-    const reread = (): Reading => readSettings({ ...given, data: folder }, process.env);
-    const terminal = standardTerminal();
-    const password = randomBytes(9).toString("base64url");
-    const opened = await open(resolveConfig(reread()), {
-      log: () => undefined,
-      warn: terminal.warn,
-    });
-    await changePassword(password, opened.deps);
-    await opened.close();
-    terminal.log(`password for this try: ${password}`);
-    return await serve(reread, listhenFront, terminal);
+    return await serve(reread, { front: listhenFront, setPassword });
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }
+}
+
+/** What contradicts the purpose is refused; variables that are meant for the server are passed over. */
+function refuse(key: SettingKey, given: GivenSettings, message: string): void {
+  if (given[key] === undefined) return;
+  throw new FatalError(message, { exitCode: 2, hint: `use postern serve --${settings[key].flag}` });
+}
+
+async function setPassword(deps: Deps, terminal: Terminal): Promise<void> {
+  const password = randomBytes(9).toString("base64url");
+  await changePassword(password, deps);
+  terminal.log(`password for this try: ${password}`);
 }

@@ -20,12 +20,19 @@ const DRAIN = 4000;
 /** What serves requests for one app; `dev` has its own. */
 export type Front = (app: App, config: Config) => Promise<Listener>;
 
-const bunFront: Front = async (app, { hosts, port }) => {
+const bunFront: Front = (app, config) =>
+  listenOn(config, async (host) => listen(app, host, config.port));
+
+/** Listens on every address of the configuration, or on none. @throws {FatalError} */
+export async function listenOn(
+  { hosts, port }: Config,
+  one: (host: string) => Promise<Listener>,
+): Promise<Listener> {
   const listeners: Listener[] = [];
   try {
     for (const host of hosts) {
       try {
-        listeners.push(listen(app, host, port));
+        listeners.push(await one(host));
       } catch (error) {
         // A machine without IPv6 serves on 127.0.0.1 alone.
         const optional = host === "::1" && /EADDRNOTAVAIL|EAFNOSUPPORT/.test(errorCode(error));
@@ -39,7 +46,7 @@ const bunFront: Front = async (app, { hosts, port }) => {
   return {
     close: async (force) => void (await Promise.all(listeners.map((each) => each.close(force)))),
   };
-};
+}
 
 const errorCode = (error: unknown): string =>
   error instanceof Error && "code" in error ? String(error.code) : "";
@@ -58,6 +65,12 @@ function portError(error: unknown, port: number): FatalError {
   );
 }
 
+export interface ServeOptions {
+  readonly front?: Front;
+  /** Sees to the owner's password before anybody is served. */
+  readonly setPassword?: (deps: Deps, terminal: Terminal) => Promise<void>;
+}
+
 /**
  * Runs until a stop signal. Resolves to the exit code.
  * @param reread the settings as they are now
@@ -65,14 +78,14 @@ function portError(error: unknown, port: number): FatalError {
  */
 export async function serve(
   reread: () => Reading,
-  front: Front = bunFront,
-  terminal = standardTerminal(),
+  { front = bunFront, setPassword = applyPasswordFile }: ServeOptions = {},
 ): Promise<number> {
   const signals = onSignals();
+  const terminal = standardTerminal();
   const started = reread();
   try {
     const opened = await open(resolveConfig(started), terminal, undefined, signals.asked);
-    await serveUntil(signals, { opened, reread, started, front, terminal });
+    await serveUntil(signals, { opened, reread, started, front, setPassword, terminal });
     return 0;
   } catch (error) {
     if (error !== signals.asked.reason) throw error;
@@ -83,24 +96,23 @@ export async function serve(
   }
 }
 
-interface Parts {
+interface Parts extends Required<ServeOptions> {
   readonly opened: Opened;
   readonly reread: () => Reading;
   readonly started: Reading;
-  readonly front: Front;
   readonly terminal: Terminal;
 }
 
 /** @throws {FatalError} @throws the reason of `signals.asked`, which may come at any moment of the start too */
 async function serveUntil(signals: Signals, parts: Parts): Promise<void> {
-  const { opened, front, terminal } = parts;
+  const { opened, front, setPassword, terminal } = parts;
   let { deps } = opened;
   let listener: Listener | undefined;
   let socket: Listener | undefined;
   let reload: Reload | undefined;
   try {
     signals.asked.throwIfAborted();
-    await applyPasswordFile(deps, terminal);
+    await setPassword(deps, terminal);
     const app = createApp(deps);
     listener = await front(app, deps.config);
     socket = openAdminSocket(() => deps, terminal);

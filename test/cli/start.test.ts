@@ -17,3 +17,29 @@ describe("stopped while it waits for the folder", () => {
     expect(await holder.kill()).toBe(0);
   });
 });
+
+describe("postern dev", () => {
+  test("answers on both loopbacks, from a folder that was opened once", async () => {
+    const port = String(await freePort());
+    const dev = launch({ port }, "dev");
+    await printed(dev, /Data folder .* \(new\)\n/);
+    for (const host of ["127.0.0.1", "[::1]"]) {
+      const answer = await fetch(`http://${host}:${port}/mcp`, { method: "POST" });
+      expect(answer.status).toBe(401);
+    }
+    expect(dev.stdout().match(/password for this try/g)).toHaveLength(1);
+    expect(await dev.end("SIGTERM")).toBe(0);
+    expect(dev.stderr()).toBe("");
+  });
+
+  test.each([
+    [{ host: "0.0.0.0" }, "for this machine alone", "postern serve --host"],
+    [{ data: "x" }, "a temporary folder", "postern serve --data"],
+    [{ passwordFile: "x" }, "makes up a password", "postern serve --password-file"],
+  ])("refuses %p and says why", async (given, message, hint) => {
+    const dev = launch(given, "dev");
+    expect(await dev.exited).toBe(2);
+    expect(dev.stderr()).toContain(message);
+    expect(dev.stderr()).toContain(hint);
+  });
+});
