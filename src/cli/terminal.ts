@@ -43,6 +43,9 @@ const silent = new Set<AuditEvent["event"]>([
   "folder",
   "settings_changed",
   "settings_refused",
+  // Part of a connection that tells itself, and what every client does every hour: audit.jsonl has them.
+  "consent_granted",
+  "grant_refreshed",
 ]);
 
 /** "10:31:07 login address=127.0.0.1"; undefined for what the terminal says in other words. */

@@ -1,5 +1,16 @@
 // A start as whoever starts it sees it: what it says, where it listens, how it can be stopped before it is done.
 import { afterAll, describe, expect, test } from "bun:test";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import {
+  Browser,
+  PASSWORD,
+  type Tokens,
+  obtainCode,
+  redeemCode,
+  refreshWith,
+  registerClient,
+} from "../server.ts";
 import { freePort, launch, printed, startPostern, stopProcesses } from "../process.ts";
 
 afterAll(stopProcesses);
@@ -42,4 +53,27 @@ describe("postern dev", () => {
     expect(dev.stderr()).toContain(message);
     expect(dev.stderr()).toContain(hint);
   });
+});
+
+test("the terminal tells of logins, connections and refusals; refreshes are in the audit trail alone", async () => {
+  const postern = await startPostern();
+  const { client_id: id } = await registerClient(postern);
+  for (const password of [`not ${PASSWORD}`, PASSWORD])
+    await new Browser(postern).signIn(undefined, password);
+  const answer = await redeemCode(postern, id, await obtainCode(postern, id, {}, postern.browser));
+  const tokens = (await answer.json()) as Tokens;
+  expect((await refreshWith(postern, id, tokens.refresh_token)).status).toBe(200);
+  expect((await refreshWith(postern, id, `${tokens.refresh_token}x`)).status).toBe(400);
+  expect(await postern.kill()).toBe(0);
+  const line = /^\d\d:\d\d:\d\d ([a-z ]+)(?= [a-z_]+=)/gm;
+  expect([...postern.stdout().matchAll(line)].map(([, event]) => event)).toEqual([
+    "setup",
+    "client registered",
+    "login failed",
+    "login",
+    "grant created",
+    "request refused",
+  ]);
+  const trail = readFileSync(join(postern.folder, "audit.jsonl"), "utf8");
+  expect(trail).toContain('"event":"grant_refreshed"');
 });
