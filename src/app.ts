@@ -1,6 +1,8 @@
 // The one route table, and what happens to every request around its handler: path, Host and Origin checks, body limits,
 // CORS, error rendering. Deny by default: what the table does not name is 404.
 import { H3, type H3Event, HTTPError, assertBodySize, serve } from "h3";
+import { originOf, seeRefusal } from "./attempts/sights.ts";
+import type { StepName } from "./attempts/steps.ts";
 import type { Call, Deps, Handler } from "./deps.ts";
 import { type ErrorCode, OAuthError, errorResponse } from "./errors.ts";
 import { gateway } from "./gateway/mount.ts";
@@ -38,6 +40,8 @@ interface Route {
   readonly cors: boolean;
   /** Bytes of the largest body; absent: the handler streams it. */
   readonly body?: number;
+  /** What a client tries with it on its way in. */
+  readonly step?: StepName;
 }
 
 const KB = 1024;
@@ -49,10 +53,10 @@ const page = { errors: "page", cors: false, body: 32 * KB } as const;
 export const routes: readonly Route[] = [
   { method: "GET",  path: "/",           source: "-",                who: "anyone", handler: home,       ...page },
   { method: "GET",  path: "/healthz",    source: "-",                who: "anyone", handler: healthz,    ...api },
-  { method: "GET",  path: "/authorize",  source: "RFC 6749 §3.1",    who: "anyone", handler: authorize,  ...page },
-  { method: "POST", path: "/consent",    source: "RFC 6749 §4.1.2",  who: "owner",  handler: consent,    ...page },
+  { method: "GET",  path: "/authorize",  source: "RFC 6749 §3.1",    who: "anyone", handler: authorize,  ...page, step: "authorization" },
+  { method: "POST", path: "/consent",    source: "RFC 6749 §4.1.2",  who: "owner",  handler: consent,    ...page, step: "consent" },
   { method: "POST", path: "/token",      source: "RFC 6749 §3.2",    who: "client", handler: token,      ...api, body: 16 * KB },
-  { method: "POST", path: "/register",   source: "RFC 7591 §3",      who: "anyone", handler: register,   ...api, body: 64 * KB },
+  { method: "POST", path: "/register",   source: "RFC 7591 §3",      who: "anyone", handler: register,   ...api, body: 64 * KB, step: "registration" },
   { method: "POST", path: "/revoke",     source: "RFC 7009 §2",      who: "client", handler: revoke,     ...api, body: 16 * KB },
   { method: "POST", path: "/introspect", source: "RFC 7662 §2",      who: "client", handler: introspect, ...api, body: 16 * KB },
   { method: "GET",  path: "/login",      source: "-",                who: "anyone", handler: logInPage,  ...page },
@@ -111,15 +115,17 @@ function routedApp(deps: Deps): H3 {
       source: "RFC 6750, MCP",
       who: "bearer",
       handler,
+      step: "challenge",
     }));
     mount(server.path, rows);
     mount(`${server.path}/**`, rows);
   }
   // Well-known paths are ours alone: an upstream's answer there would steer discovery.
   const documents = metadataDocuments(config);
-  const wellKnown: Handler = (_request, _deps, call) => {
+  const wellKnown: Handler = (request, _deps, call) => {
     const document = documents.get(call.path);
     if (!document) throw nothingHere();
+    deps.attempts.see({ step: "metadata" }, originOf(request, call));
     return metadataResponse(document);
   };
   mount("/.well-known/**", [
@@ -166,6 +172,7 @@ async function answer(
   try {
     response = await route(event, rows, row, call, deps);
   } catch (error) {
+    if (row?.step !== undefined) seeRefusal(row.step, error, req, call, deps);
     // A client that goes away inside its own body is no failure of ours, and nobody reads the answer.
     const isGone = req.signal.aborted && error instanceof Error && error.name === "AbortError";
     response = renderError(isGone ? HTTPError.status(400) : error, shown.errors, call, deps);

@@ -1,4 +1,5 @@
 // What handlers are given. Types only: the values are built once, in cli/open.ts.
+import type { Attempts } from "./attempts/trail.ts";
 import type { Audit } from "./audit.ts";
 import type { Config, Server } from "./config.ts";
 import type { Limits } from "./limits.ts";
@@ -32,6 +33,8 @@ export interface Deps {
   readonly setupToken: string;
   /** Grants whose first use of a generation is on its way to the disk: a burst of calls writes once. */
   readonly usePending: Set<string>;
+  /** Clients on their way in, as far as they came. */
+  readonly attempts: Attempts;
 }
 
 /** What app.ts found out about one request. */

@@ -28,7 +28,7 @@ const layers = [
   ["login"],
   ["web"],
   ["store"],
-  ["http", "form"],
+  ["http", "form", "attempts"],
   ["limits", "audit", "config"],
   ["settings"],
   ["values", "json"],

@@ -3,6 +3,7 @@ import { lookup } from "node:dns/promises";
 import { readFile } from "node:fs/promises";
 import { isPublicAddress } from "../addresses.ts";
 import { changePassword } from "../admin.ts";
+import { createAttempts } from "../attempts/trail.ts";
 import { openAudit } from "../audit.ts";
 import type { Config } from "../config.ts";
 import type { Deps } from "../deps.ts";
@@ -82,6 +83,7 @@ export async function open(
     formKey: randomToken(),
     setupToken: randomToken(),
     usePending: new Set(),
+    attempts: createAttempts(store.now),
   };
   return {
     deps,

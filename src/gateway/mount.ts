@@ -1,6 +1,8 @@
 // One guarded MCP endpoint: guard, then the server behind it or the built-in one.
+import { originOf } from "../attempts/sights.ts";
 import type { Server } from "../config.ts";
 import type { Call, Deps } from "../deps.ts";
+import { OAuthError } from "../errors.ts";
 import { guard } from "./guard.ts";
 import { forward } from "./proxy.ts";
 import { whoami } from "./whoami.ts";
@@ -12,7 +14,13 @@ export async function gateway(
   call: Call,
 ): Promise<Response> {
   const context = await guard(request, server, deps, call);
-  return server.upstream === undefined
-    ? whoami(request, context, deps, call)
-    : forward(request, context, deps, call);
+  if (server.upstream === undefined) return whoami(request, context, deps, call);
+  try {
+    return await forward(request, context, deps, call);
+  } catch (error) {
+    if (error instanceof OAuthError) {
+      deps.attempts.see({ step: "call", family: context.family, error }, originOf(request, call));
+    }
+    throw error;
+  }
 }

@@ -1,5 +1,6 @@
 // The owner's login and logout. The login form carries the authorization request that waits behind it, sealed and bound
 // to this browser; there is no "next" parameter anywhere.
+import { originOf } from "../attempts/sights.ts";
 import type { Call, Deps } from "../deps.ts";
 import { OAuthError } from "../errors.ts";
 import { networkOf, throttleKey } from "../limits.ts";
@@ -69,7 +70,15 @@ export async function logIn(request: Request, deps: Deps, call: Call): Promise<R
   const prefix = throttleKey(call.address);
   const network = networkOf(call.address);
   const wait = Math.max(deps.limits.login.wait(prefix), deps.limits.loginNetwork.wait(network));
-  if (wait > 0) return showLogin({ ...shown, wait }, deps);
+  const refused = (message: string): void => {
+    if (query === "") return;
+    const error = { code: "access_denied", message } as const;
+    deps.attempts.see({ step: "login", query, error }, originOf(request, call));
+  };
+  if (wait > 0) {
+    refused("too many wrong passwords");
+    return showLogin({ ...shown, wait }, deps);
+  }
   // Counted before the hash runs: of many tries at once, only so many are looked at.
   deps.limits.login.count(prefix);
   deps.limits.loginNetwork.count(network);
@@ -78,6 +87,7 @@ export async function logIn(request: Request, deps: Deps, call: Call): Promise<R
     const slowed = deps.limits.loginTotal.wait("all") > 0;
     deps.limits.loginTotal.count("all");
     deps.audit.record("login_failed", { address: call.address });
+    refused("wrong password");
     if (slowed) await Bun.sleep(SLOWED);
     return showLogin({ ...shown, problem: "That is not the password. Try again." }, deps);
   }

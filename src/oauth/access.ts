@@ -41,6 +41,7 @@ function markUsed({ family, entry }: Access, deps: Deps): void {
   const mark = `${family}.${entry.generation}`;
   if (deps.usePending.has(mark)) return;
   deps.usePending.add(mark);
+  deps.attempts.see({ step: "call", family });
   deps.store
     .update((draft) => {
       const grant = draft.get("refresh_tokens", family);

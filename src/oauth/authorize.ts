@@ -1,5 +1,7 @@
 // RFC 6749 §4.1.1: the authorization endpoint, and the answers that lead back to a client (RFC 9207). A GET changes
 // nothing: it shows the login, the consent page, or an error. What the owner decides arrives at consent.ts.
+import { originOf } from "../attempts/sights.ts";
+import type { Sight } from "../attempts/trail.ts";
 import type { Call, Deps } from "../deps.ts";
 import { OAuthError, type ErrorCode, type RedirectTarget, tooManyRequests } from "../errors.ts";
 import { throttleKey } from "../limits.ts";
@@ -12,6 +14,7 @@ import { type ReturnPage, returnPage } from "../web/return_page.ts";
 import { setupNeededPage } from "../web/pages.ts";
 import {
   type AuthorizationRequest,
+  type Target,
   findTarget,
   readAuthorizationRequest,
   readQuery,
@@ -35,8 +38,13 @@ export async function authorize(request: Request, deps: Deps, call: Call): Promi
   // A stranger makes us fetch nothing: until the owner is known, the id alone is judged.
   if (isDocumentId(clientId)) assertDocumentId(clientId);
   const target = !session && isDocumentId(clientId) ? undefined : await findTarget(query, deps);
-  if (!(await deps.store.owner.get("owner")))
-    return setupNeededPage({ base: deps.config.basePath });
+  const hasOwner = (await deps.store.owner.get("owner")) !== undefined;
+  const from = originOf(request, call);
+  deps.attempts.see(
+    { step: "authorization", query: query.text, clientId, ...seen(target, hasOwner) },
+    from,
+  );
+  if (!hasOwner) return setupNeededPage({ base: deps.config.basePath });
   // RFC 9700 §4.11: the owner is known before anything is redirected, errors included; a stranger's registration
   // makes no open redirector of us.
   if (!session || !target) {
@@ -48,6 +56,7 @@ export async function authorize(request: Request, deps: Deps, call: Call): Promi
       ? new Response(login.body, { status: 400, headers: login.headers })
       : login;
   }
+  deps.attempts.see({ step: "login", query: query.text }, from);
   const asked = readAuthorizationRequest(query, target, deps);
   if (asked.prompt === "none") {
     throw refusal(asked, "consent_required", "the owner has to agree on a page");
@@ -60,6 +69,12 @@ export async function authorize(request: Request, deps: Deps, call: Call): Promi
   );
   return showConsent(asked, form, deps);
 }
+
+const seen = (target: Target | undefined, hasOwner: boolean): Partial<Sight> => ({
+  clientName: target?.client.client.client_name,
+  redirectUri: target?.redirectUri,
+  ...(!hasOwner && { error: { code: "temporarily_unavailable", message: "no owner yet" } }),
+});
 
 /** What the owner was shown of a client: a document that changes in between is shown again. */
 export function fingerprint({ client: { client }, redirectUri }: AuthorizationRequest): string {

@@ -1,5 +1,7 @@
 // The owner's answer to an authorization request: a code, or access_denied. The request is read and checked anew from
 // the sealed form; nothing that the browser could change decides anything.
+import { originOf } from "../attempts/sights.ts";
+import type { Origin } from "../attempts/trail.ts";
 import type { Call, Deps } from "../deps.ts";
 import { OAuthError } from "../errors.ts";
 import { requireOwnPage, unseal } from "../login/forms.ts";
@@ -56,11 +58,22 @@ export async function consent(request: Request, deps: Deps, call: Call): Promise
     address: call.address,
   });
   const { location, code } = answered;
+  seeDecision(text, code, originOf(request, call), deps);
   const clientName = asked.client.client.client_name;
   if (decision === "show" && code !== undefined)
     return addressPage({ base: deps.config.basePath, location, clientName });
   const outcome = { kind: code === undefined ? "denied" : "allowed" } as const;
   return sendBack({ location, clientName, outcome }, deps);
+}
+
+function seeDecision(query: string, code: string | undefined, from: Origin, deps: Deps): void {
+  if (code === undefined) {
+    const error = { code: "access_denied", message: "the owner declined" } as const;
+    deps.attempts.see({ step: "consent", query, error }, from);
+    return;
+  }
+  deps.attempts.see({ step: "consent", query }, from);
+  deps.attempts.see({ step: "code", query, code }, from);
 }
 
 /**

@@ -1,4 +1,5 @@
 // RFC 7591 dynamic client registration: tolerant of what clients send, strict about where codes may go.
+import { originOf } from "../attempts/sights.ts";
 import type { Call, Deps } from "../deps.ts";
 import { OAuthError } from "../errors.ts";
 import { throttleKey } from "../limits.ts";
@@ -53,6 +54,15 @@ async function registerClient(request: Request, deps: Deps, call: Call): Promise
     redirect_uri: record.redirect_uris[0],
     address: call.address,
   });
+  deps.attempts.see(
+    {
+      step: "registration",
+      clientId: id,
+      clientName: record.client_name,
+      redirectUri: record.redirect_uris[0],
+    },
+    originOf(request, call),
+  );
   return Response.json(registered(id, record, secret), {
     status: 201,
     headers: { "cache-control": "no-store", pragma: "no-cache" },

@@ -1,4 +1,5 @@
 // RFC 6749 §3.2: the token endpoint. Reads the form once, authenticates the client, hands over to the grant.
+import { originOf, seeRedemption } from "../attempts/sights.ts";
 import type { Call, Deps } from "../deps.ts";
 import { OAuthError } from "../errors.ts";
 import { throttleKey } from "../limits.ts";
@@ -8,7 +9,9 @@ import { redeem } from "./code.ts";
 import { type Parameters, readForm } from "../form.ts";
 import type { TokenResponse } from "./grants.ts";
 import { type GrantType, grantTypes } from "./metadata.ts";
+import { sha256 } from "../primitives.ts";
 import { refresh } from "./refresh.ts";
+import { parseAccessToken } from "./tokens.ts";
 
 type Grant = (
   form: Parameters,
@@ -22,7 +25,21 @@ const grants: Record<GrantType, Grant> = { authorization_code: redeem, refresh_t
 /** POST /token */
 export async function token(request: Request, deps: Deps, call: Call): Promise<Response> {
   const form = await readForm(request);
-  const issued = await throttled(deps, call, async () => {
+  const issue = (): Promise<TokenResponse> => issued(request, form, deps, call);
+  // Refreshes go unseen: only what is on its way in is followed.
+  const isLogin = form.all("grant_type").includes("authorization_code");
+  const answer = isLogin ? await watched(request, form, deps, call, issue) : await issue();
+  // RFC 6749 §5.1: responses with tokens are never cached.
+  return Response.json(answer, { headers: { "cache-control": "no-store", pragma: "no-cache" } });
+}
+
+function issued(
+  request: Request,
+  form: Parameters,
+  deps: Deps,
+  call: Call,
+): Promise<TokenResponse> {
+  return throttled(deps, call, async () => {
     const grantType = grantTypes.find((known) => known === form.require("grant_type"));
     if (!grantType) {
       throw new OAuthError("unsupported_grant_type", "the grant_type is not supported");
@@ -36,9 +53,21 @@ export async function token(request: Request, deps: Deps, call: Call): Promise<R
     }
     return grants[grantType](form, client, deps, call);
   });
-  // RFC 6749 §5.1: responses with tokens are never cached.
-  return Response.json(issued, { headers: { "cache-control": "no-store", pragma: "no-cache" } });
 }
+
+const watched = (
+  request: Request,
+  form: Parameters,
+  deps: Deps,
+  call: Call,
+  redeem: () => Promise<TokenResponse>,
+): Promise<TokenResponse> => {
+  const [clientId] = form.all("client_id");
+  const sight = { clientId, code: sha256(form.all("code")[0] ?? "") };
+  const family = (made: TokenResponse): string | undefined =>
+    parseAccessToken(made.access_token)?.family;
+  return seeRedemption(sight, originOf(request, call), deps, { redeem, family });
+};
 
 /**
  * Runs `answer` unless this prefix had too many refusals lately. Successes are never counted: hosted clients share
