@@ -3,8 +3,9 @@ import type { Attempts } from "./attempts/trail.ts";
 import type { Audit } from "./audit.ts";
 import type { Config, Server } from "./config.ts";
 import type { Limits } from "./limits.ts";
-import type { CachedDocument } from "./oauth/cimd.ts";
-import type { Internet } from "./oauth/outbound.ts";
+import type { FirstUses } from "./oauth/access.ts";
+import type { DocumentCache } from "./oauth/cimd.ts";
+import type { FetchSlots, Internet } from "./oauth/outbound.ts";
 import type { Passwords } from "./login/owner.ts";
 import type { Store } from "./store/table.ts";
 
@@ -21,18 +22,15 @@ export interface Deps {
   readonly monotonic: () => number;
   /** Where client documents come from. */
   readonly internet: Internet;
-  /** Client documents by URL, the one fetched longest ago first. */
-  readonly documents: Map<string, CachedDocument>;
-  /** One entry for each fetch under way. */
-  readonly fetching: Set<symbol>;
+  readonly documents: DocumentCache;
+  readonly fetchSlots: FetchSlots;
+  readonly firstUses: FirstUses;
   /** SHA-256 of the initial access token that registration asks for (RFC 7591 §3); undefined: none. */
   readonly initialAccessTokenHash: string | undefined;
   /** Key of the MACs in forms given to browsers; new at every start. */
   readonly formKey: string;
   /** Opens the setup page while there is no owner; new at every start. */
   readonly setupToken: string;
-  /** Grants whose first use of a generation is on its way to the disk: a burst of calls writes once. */
-  readonly usePending: Set<string>;
   /** Clients on their way in, as far as they came. */
   readonly attempts: Attempts;
 }

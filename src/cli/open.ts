@@ -10,6 +10,9 @@ import type { Deps } from "../deps.ts";
 import { FatalError, reason } from "../errors.ts";
 import { createLimits } from "../limits.ts";
 import { createPasswords, passwordProblem, verifyOwner } from "../login/owner.ts";
+import { createFirstUses } from "../oauth/access.ts";
+import { createDocumentCache } from "../oauth/cimd.ts";
+import { createFetchSlots } from "../oauth/outbound.ts";
 import { monotonicClock, randomToken, sha256, wallClock } from "../primitives.ts";
 import { type Notice, type OpenStore, openStore } from "../store/folder.ts";
 import { type Terminal, eventLine } from "./terminal.ts";
@@ -77,12 +80,12 @@ export async function open(
     now: store.now,
     monotonic: clock.monotonic,
     internet: { resolve: resolveHost, isAllowed: isPublicAddress },
-    documents: new Map(),
-    fetching: new Set(),
+    documents: createDocumentCache(),
+    fetchSlots: createFetchSlots(),
+    firstUses: createFirstUses(store, store.now),
     initialAccessTokenHash: initialAccessToken,
     formKey: randomToken(),
     setupToken: randomToken(),
-    usePending: new Set(),
     attempts: createAttempts(store.now),
   };
   return {

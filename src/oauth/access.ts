@@ -3,6 +3,7 @@ import type { Server } from "../config.ts";
 import type { Deps } from "../deps.ts";
 import { seconds } from "../primitives.ts";
 import type { AccessEntry, Grant } from "../store/records.ts";
+import type { Store } from "../store/table.ts";
 import { scopeList } from "./rules.ts";
 import { findAccessEntry, parseAccessToken } from "./tokens.ts";
 
@@ -31,30 +32,48 @@ export async function findAccess(
   const scopes = scopeList(entry.scope).filter(
     (scope) => granted.includes(scope) && server.scopes.includes(scope),
   );
-  const access = { family: token.family, grant, entry, scopes };
-  if (entry.generation > grant.used_generation) markUsed(access, deps);
-  return access;
+  const { family } = token;
+  const isFirst = entry.generation > grant.used_generation;
+  if (isFirst && deps.firstUses.mark(family, entry.generation)) {
+    deps.attempts.see({ step: "call", family });
+  }
+  return { family, grant, entry, scopes };
 }
 
-/** The successor was used, so its predecessor is superseded for good. Joins the next commit; nobody waits for it. */
-function markUsed({ family, entry }: Access, deps: Deps): void {
-  const mark = `${family}.${entry.generation}`;
-  if (deps.usePending.has(mark)) return;
-  deps.usePending.add(mark);
-  deps.attempts.see({ step: "call", family });
-  deps.store
-    .update((draft) => {
-      const grant = draft.get("refresh_tokens", family);
-      if (!grant || grant.used_generation >= entry.generation) return;
-      draft.put("refresh_tokens", family, {
-        ...grant,
-        used_generation: Math.min(entry.generation, grant.generation),
-        last_used_at: Math.max(grant.last_used_at, seconds(deps.now())),
+/** First uses of a generation: its predecessor is superseded for good. */
+export interface FirstUses {
+  /** Joins the next commit; nobody waits for it. Returns whether it was new: a burst of calls writes once. */
+  mark(family: string, generation: number): boolean;
+  /** Whether a mark is on its way to the disk, or waits for a disk that failed it. */
+  isPending(family: string, generation: number): boolean;
+}
+
+/** Milliseconds that a disk which failed a mark is left alone. */
+const RETRY = 5000;
+
+export function createFirstUses(store: Store, now: () => number): FirstUses {
+  const pending = new Set<string>();
+  const nameOf = (family: string, generation: number): string => `${family}.${generation}`;
+  return {
+    isPending: (family, generation) => pending.has(nameOf(family, generation)),
+    mark: (family, generation) => {
+      const name = nameOf(family, generation);
+      if (pending.has(name)) return false;
+      pending.add(name);
+      const saved = store.update((draft) => {
+        const grant = draft.get("refresh_tokens", family);
+        if (!grant || grant.used_generation >= generation) return;
+        draft.put("refresh_tokens", family, {
+          ...grant,
+          used_generation: Math.min(generation, grant.generation),
+          last_used_at: Math.max(grant.last_used_at, seconds(now())),
+        });
       });
-    })
-    .then(
-      () => deps.usePending.delete(mark),
-      // A disk that fails is not asked again at every request.
-      () => setTimeout(() => deps.usePending.delete(mark), 5000).unref(),
-    );
+      saved.then(
+        () => pending.delete(name),
+        () => setTimeout(() => pending.delete(name), RETRY).unref(),
+      );
+      return true;
+    },
+  };
 }

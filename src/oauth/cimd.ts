@@ -16,12 +16,32 @@ export const isDocumentId = (id: string): boolean => id.startsWith("https://");
 const KEPT = 200;
 const LONGEST = 86_400;
 
-/** A good document, as it was fetched. Errors are never kept. */
-export interface CachedDocument {
+/** A good document, as it was fetched. */
+interface CachedDocument {
   readonly client: Client;
   readonly etag: string | undefined;
   /** Monotonic milliseconds. */
   readonly freshUntil: number;
+}
+
+/** Good documents by URL, for as long as HTTP and our own bounds allow (RFC 9111). Errors are never kept. */
+export interface DocumentCache {
+  find(id: string): CachedDocument | undefined;
+  /** Of 200, the one that was fetched longest ago makes room. */
+  keep(id: string, document: CachedDocument): void;
+}
+
+export function createDocumentCache(): DocumentCache {
+  const documents = new Map<string, CachedDocument>();
+  return {
+    find: (id) => documents.get(id),
+    keep: (id, document) => {
+      documents.delete(id);
+      documents.set(id, document);
+      const [oldest] = documents.keys();
+      if (documents.size > KEPT && oldest !== undefined) documents.delete(oldest);
+    },
+  };
 }
 
 /** @throws {OAuthError} when the id cannot be a document's, before anything is asked of the network */
@@ -44,7 +64,7 @@ export function assertDocumentId(id: string): void {
 /** The client that a document describes. @throws {OAuthError} with what to do, for the page */
 export async function fetchClient(id: string, deps: Deps): Promise<FoundClient> {
   assertDocumentId(id);
-  const cached = deps.documents.get(id);
+  const cached = deps.documents.find(id);
   if (cached && cached.freshUntil > deps.monotonic()) return { id, client: cached.client };
   try {
     const fetched = await fetchDocument(id, deps, cached?.etag);
@@ -52,22 +72,12 @@ export async function fetchClient(id: string, deps: Deps): Promise<FoundClient> 
       fetched.content === undefined && cached
         ? cached.client
         : await readDocument(id, fetched, deps);
-    keep(id, client, fetched, deps);
+    const freshUntil = deps.monotonic() + Math.min(fetched.maxAge, LONGEST) * 1000;
+    deps.documents.keep(id, { client, etag: fetched.etag, freshUntil });
     return { id, client };
   } catch (error) {
     throw withAdvice(id, error);
   }
-}
-
-function keep(id: string, client: Client, { etag, maxAge }: Fetched, deps: Deps): void {
-  deps.documents.delete(id);
-  deps.documents.set(id, {
-    client,
-    etag,
-    freshUntil: deps.monotonic() + Math.min(maxAge, LONGEST) * 1000,
-  });
-  const [oldest] = deps.documents.keys();
-  if (deps.documents.size > KEPT && oldest !== undefined) deps.documents.delete(oldest);
 }
 
 // Measured: Codex, Claude Code and Copilot do not fall back to registration by themselves; only this page can help.

@@ -21,6 +21,23 @@ export interface Fetched {
   readonly maxAge: number;
 }
 
+/** How many fetches run at once. */
+export interface FetchSlots {
+  /** Gives the slot back when it is called; undefined: none is free. */
+  take(): (() => void) | undefined;
+}
+
+export function createFetchSlots(): FetchSlots {
+  let taken = 0;
+  return {
+    take: () => {
+      if (taken === AT_ONCE) return undefined;
+      taken++;
+      return () => void taken--;
+    },
+  };
+}
+
 const LARGEST = 10 * 1024;
 /** Milliseconds for everything, the name included. */
 const DEADLINE = 5000;
@@ -50,7 +67,8 @@ export function documentUrlProblem(text: string): string | undefined {
  */
 export async function fetchDocument(url: string, deps: Deps, etag?: string): Promise<Fetched> {
   const { host } = new URL(url);
-  if (deps.limits.document.wait(host) > 0 || deps.fetching.size >= AT_ONCE) {
+  const giveBack = deps.limits.document.wait(host) > 0 ? undefined : deps.fetchSlots.take();
+  if (!giveBack) {
     throw new OAuthError(
       "temporarily_unavailable",
       "too many client documents at once, try again soon",
@@ -60,8 +78,6 @@ export async function fetchDocument(url: string, deps: Deps, etag?: string): Pro
     );
   }
   deps.limits.document.count(host);
-  const ticket = Symbol(host);
-  deps.fetching.add(ticket);
   const stop = AbortSignal.timeout(DEADLINE);
   try {
     return await Promise.race([get(url, stop, deps, etag), rejected(stop)]);
@@ -69,7 +85,7 @@ export async function fetchDocument(url: string, deps: Deps, etag?: string): Pro
     if (error instanceof OAuthError) throw error;
     throw unusable(reason(error), error);
   } finally {
-    deps.fetching.delete(ticket);
+    giveBack();
   }
 }
 

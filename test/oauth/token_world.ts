@@ -194,7 +194,7 @@ export class World {
     return (
       this.isCrashing ||
       this.diskIsFull ||
-      this.server.deps.usePending.has(`${login.id}.${generation}`)
+      this.server.deps.firstUses.isPending(login.id, generation)
     );
   }
 
