@@ -93,7 +93,7 @@ export async function run(argv: readonly string[]): Promise<number> {
   } catch (error) {
     const known = error instanceof FatalError;
     process.stderr.write(`postern: error: ${reason(error)}\n`);
-    if (known && error.hint !== undefined) process.stderr.write(`hint: ${error.hint}\n`);
+    if (known && error.hint !== undefined) process.stderr.write(`postern: hint: ${error.hint}\n`);
     if (!known && error instanceof Error) process.stderr.write(`${error.stack ?? ""}\n`);
     return known ? error.exitCode : 1;
   }

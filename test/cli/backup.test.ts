@@ -66,7 +66,7 @@ describe("postern backup", () => {
     expect(refused).toEqual({
       exitCode: 1,
       stdout: "",
-      stderr: `postern: error: ${file} exists\nhint: choose another name, or replace it with --force\n`,
+      stderr: `postern: error: ${file} exists\npostern: hint: choose another name, or replace it with --force\n`,
     });
     expect(readFileSync(file, "utf8")).toBe("mine");
     expect((await server.run("backup", file, "--force")).exitCode).toBe(0);

@@ -177,7 +177,7 @@ describe("alone in an empty folder with an empty environment", () => {
     expect(runExecutable(executable.path, { folder, flags: ["--prt", "1"] })).toEqual({
       exitCode: 2,
       stdout: "",
-      stderr: "postern: error: unknown flag --prt\nhint: did you mean --port?\n",
+      stderr: "postern: error: unknown flag --prt\npostern: hint: did you mean --port?\n",
     });
   });
 

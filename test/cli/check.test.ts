@@ -97,7 +97,7 @@ describe("postern check", () => {
     const { exitCode, stderr } = await check(none);
     expect([exitCode, stderr]).toEqual([
       1,
-      `postern: error: there is no data folder ${none}\nhint: name it with --data\n`,
+      `postern: error: there is no data folder ${none}\npostern: hint: name it with --data\n`,
     ]);
     expect(existsSync(none)).toBe(false);
   });

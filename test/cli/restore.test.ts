@@ -240,7 +240,7 @@ describe("postern restore", () => {
         outcomes.push(exitCode);
         rmSync(filler);
         if (exitCode === 0) break;
-        expect(stderr).toMatch(/ENOSPC.*\nhint: nothing was changed\n$/);
+        expect(stderr).toMatch(/ENOSPC.*\npostern: hint: nothing was changed\n$/);
         expect(stateOf(data)).toEqual(before);
       }
       expect(outcomes.length).toBeGreaterThan(2);

@@ -149,21 +149,21 @@ describe.each(["beside the running server", "with no server running"])(
 
 describe("words that make no sense end with one line and exit 2", () => {
   test.each<[string[], string]>([
-    [["sevre"], "postern: error: unknown command sevre\nhint: did you mean postern serve?\n"],
-    [["xyzzyx"], "postern: error: unknown command xyzzyx\nhint: see postern --help\n"],
+    [["sevre"], "postern: error: unknown command sevre\npostern: hint: did you mean postern serve?\n"],
+    [["xyzzyx"], "postern: error: unknown command xyzzyx\npostern: hint: see postern --help\n"],
     [
       ["grants", "revoke"],
-      "postern: error: postern grants revoke takes <id>\nhint: see postern --help\n",
+      "postern: error: postern grants revoke takes <id>\npostern: hint: see postern --help\n",
     ],
     [
       ["revoke-all", "now"],
-      "postern: error: postern revoke-all takes no more words\nhint: see postern --help\n",
+      "postern: error: postern revoke-all takes no more words\npostern: hint: see postern --help\n",
     ],
-    [["--porrt", "1"], "postern: error: unknown flag --porrt\nhint: did you mean --port?\n"],
+    [["--porrt", "1"], "postern: error: unknown flag --porrt\npostern: hint: did you mean --port?\n"],
     [["--port", "x"], 'postern: error: --port is "x": expected a whole number from 1 to 65535\n'],
     [
       ["grants", "revoke", "-Xy2"],
-      'postern: error: unknown flag -Xy2\nhint: an id that begins with "-" goes last, behind "--": -- -Xy2\n',
+      'postern: error: unknown flag -Xy2\npostern: hint: an id that begins with "-" goes last, behind "--": -- -Xy2\n',
     ],
   ])("%p", (words, stderr) => {
     const folder = temporaryFolder();
@@ -216,7 +216,7 @@ describe("words that make no sense end with one line and exit 2", () => {
     const result = commandLine(folder, ["grants", "--data", join(folder, "gone")]);
     expect([result.exitCode, result.stderr]).toEqual([
       1,
-      `postern: error: there is no data folder ${join(folder, "gone")}\nhint: name it with --data\n`,
+      `postern: error: there is no data folder ${join(folder, "gone")}\npostern: hint: name it with --data\n`,
     ]);
     expect(existsSync(join(folder, "gone"))).toBe(false);
   });
@@ -289,7 +289,7 @@ describe("the running server", () => {
     const second = commandLine(folder, ["--data", join(folder, "d"), "--port", port]);
     expect([second.exitCode, second.stderr]).toEqual([
       1,
-      `postern: error: port ${port} is taken\nhint: stop the other program, or choose another port with --port\n`,
+      `postern: error: port ${port} is taken\npostern: hint: stop the other program, or choose another port with --port\n`,
     ]);
   });
 
