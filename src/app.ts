@@ -1,6 +1,8 @@
 // The one route table, and what happens to every request around its handler: path, Host and Origin checks, body limits,
 // CORS, error rendering. Deny by default: what the table does not name is 404.
 import { H3, type H3Event, HTTPError, assertBodySize, serve } from "h3";
+import { adminApi } from "./account/api.ts";
+import { ADMIN_PATH } from "./admin.ts";
 import { originOf, seeRefusal } from "./attempts/sights.ts";
 import type { StepName } from "./attempts/steps.ts";
 import type { Call, Deps, Handler } from "./deps.ts";
@@ -28,7 +30,7 @@ import { randomToken } from "./primitives.ts";
 import { errorPage } from "./web/error_page.ts";
 
 interface Route {
-  readonly method: "GET" | "POST" | "DELETE";
+  readonly method: "GET" | "POST" | "PUT" | "PATCH" | "DELETE";
   /** Under the path of the public URL. */
   readonly path: string;
   readonly source: string;
@@ -65,6 +67,8 @@ export const routes: readonly Route[] = [
   { method: "GET",  path: "/setup",      source: "-",                who: "anyone", handler: setupPage,  ...page },
   { method: "POST", path: "/setup",      source: "-",                who: "anyone", handler: setup,      ...page },
   { method: "GET",  path: "/connect",    source: "-",                who: "owner",  handler: connect,    ...page },
+  ...(["GET", "POST", "PUT", "PATCH", "DELETE"] as const).map((method): Route => (
+    { method, path: `${ADMIN_PATH}/**`, source: "docs/admin-api.md", who: "owner", handler: adminApi, errors: "json", cors: false, body: 64 * KB })),
 ];
 
 const gatewayMethods = ["GET", "POST", "DELETE"] as const;

@@ -10,6 +10,16 @@ export function isLoopbackHost(host: string): boolean {
   );
 }
 
+/**
+ * Where a redirect URI leads, without what differs from login to login: "claude.ai", "localhost" for every name and port
+ * of loopback, "cursor:" for an app.
+ */
+export function redirectHost(uri: string): string {
+  const { protocol, host, hostname } = new URL(uri);
+  if (protocol !== "http:" && protocol !== "https:") return protocol;
+  return isLoopbackHost(hostname) ? "localhost" : host;
+}
+
 export function wholeNumber(text: string, min: number, max: number): number {
   const value = /^\d{1,9}$/.test(text) ? Number(text) : Number.NaN;
   if (!(value >= min && value <= max))

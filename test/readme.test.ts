@@ -42,6 +42,7 @@ test("the settings that need a restart are the ones of src/settings.ts", () => {
 
 describe.each([
   "README.md",
+  "docs/admin-api.md",
   "docs/conformance.md",
   "docs/durability.md",
   "docs/security.md",

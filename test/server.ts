@@ -2,7 +2,7 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { changePassword } from "../src/admin.ts";
+import { changePassword } from "../src/admin/owner.ts";
 import { type App, createApp } from "../src/app.ts";
 import { type Opened, open } from "../src/cli/open.ts";
 import { type Config, readConfig } from "../src/config.ts";

@@ -22,6 +22,7 @@ const layers = [
   ["main"],
   ["cli"],
   ["app"],
+  ["account"],
   ["admin"],
   ["gateway"],
   ["oauth"],

@@ -1,11 +1,11 @@
 // postern clients add: registers a client by hand and says what to paste where. For clients that cannot register
 // themselves, for closed registration, and for MCP servers on other hosts.
-import type { NewClient } from "../admin.ts";
+import type { NewClient } from "../admin/clients.ts";
 import type { Config } from "../config.ts";
 import { FatalError } from "../errors.ts";
 import { nearest } from "../values.ts";
 import type { CommandLine } from "./command_line.ts";
-import { callAdmin } from "./owner_verbs.ts";
+import { callAdmin } from "./admin_client.ts";
 
 interface Preset {
   readonly name: string;

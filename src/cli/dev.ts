@@ -6,7 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { toNodeHandler } from "h3/node";
 import { listen } from "listhen";
-import { changePassword } from "../admin.ts";
+import { changePassword } from "../admin/owner.ts";
 import type { App, Listener } from "../app.ts";
 import { type Config, type Reading, readSettings } from "../config.ts";
 import type { Deps } from "../deps.ts";

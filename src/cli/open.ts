@@ -2,7 +2,7 @@
 import { lookup } from "node:dns/promises";
 import { readFile } from "node:fs/promises";
 import { isPublicAddress } from "../addresses.ts";
-import { changePassword } from "../admin.ts";
+import { changePassword } from "../admin/owner.ts";
 import { createAttempts } from "../attempts/trail.ts";
 import { openAudit } from "../audit.ts";
 import type { Config } from "../config.ts";

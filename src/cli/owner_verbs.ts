@@ -1,155 +1,36 @@
-// The owner's commands: clients of the admin API, over data/admin.sock, or in process when no server runs.
-import { existsSync } from "node:fs";
-import { join } from "node:path";
+// The owner's password, the end of everything, and signed-in browsers.
 import { createInterface } from "node:readline";
-import { ADMIN_PATH, type ClientRow, type GrantRow, admin } from "../admin.ts";
-import { oneLine } from "../audit.ts";
+import type { SessionRow } from "../admin/sessions.ts";
 import type { Config } from "../config.ts";
-import { FatalError, reason } from "../errors.ts";
-import { open } from "./open.ts";
+import { FatalError } from "../errors.ts";
+import { networkText } from "../web/text.ts";
+import { callAdmin, recordPath } from "./admin_client.ts";
+import { agoText, dayText, listing, shortId, show } from "./print.ts";
 
-/** Calls one admin verb in the running server, or, with the folder's lock, in this process. */
-export async function callAdmin<T>(
-  config: Config,
-  method: string,
-  path: string,
-  body?: unknown,
-): Promise<T> {
-  const init: RequestInit = {
-    method,
-    ...(body !== undefined && {
-      body: JSON.stringify(body),
-      headers: { "content-type": "application/json" },
-    }),
-  };
-  const url = `http://postern${ADMIN_PATH}${path}`;
-  const response = (await viaSocket(config, url, init)) ?? (await inProcess(config, url, init));
-  const answer: unknown = await response.json();
-  if (response.ok) return answer as T;
-  const { error_description: description } = answer as { error_description?: string };
-  throw new FatalError(description ?? `the server answered ${response.status}`);
-}
-
-async function viaSocket(
-  config: Config,
-  url: string,
-  init: RequestInit,
-): Promise<Response | undefined> {
-  const unix = join(config.data, "admin.sock");
-  if (!existsSync(unix)) return undefined;
-  try {
-    return await fetch(url, { ...init, unix });
-  } catch (error) {
-    // A socket that nobody listens on was left by a killed server; the lock decides.
-    if (
-      /ECONNREFUSED|ENOENT|FailedToOpenSocket|ConnectionRefused/.test(
-        `${reason(error)} ${(error as { code?: string }).code}`,
-      )
-    )
-      return undefined;
-    throw error;
-  }
-}
-
-async function inProcess(config: Config, url: string, init: RequestInit): Promise<Response> {
-  if (!existsSync(config.data)) {
-    throw new FatalError(`there is no data folder ${config.data}`, { hint: "name it with --data" });
-  }
-  const quiet = {
-    log: () => undefined,
-    warn: (text: string) => void process.stderr.write(`postern: warning: ${text}\n`),
-  };
-  const opened = await open(config, quiet);
-  try {
-    return await admin(new Request(url, init), opened.deps);
-  } finally {
-    await opened.close();
-  }
-}
-
-const show = (text: string): number => {
-  process.stdout.write(`${text}\n`);
-  return 0;
-};
-
-const day = (seconds: number): string =>
-  new Date(seconds * 1000).toISOString().slice(0, 16).replace("T", " ");
-
-/** Columns as wide as their widest cell; text of clients cannot move the cursor. */
-function table(header: readonly string[], rows: readonly (readonly string[])[]): string {
-  const all = [header, ...rows.map((row) => row.map(oneLine))];
-  const widths = header.map((_, column) => Math.max(...all.map((row) => row[column]?.length ?? 0)));
-  return all
-    .map((row) =>
-      row
-        .map((cell, column) => cell.padEnd(widths[column] ?? 0))
-        .join("  ")
-        .trimEnd(),
-    )
-    .join("\n");
-}
-
-export async function listClients(
+export async function listSessions(
   config: Config,
   _words: readonly string[],
   json: boolean,
 ): Promise<number> {
-  const rows = await callAdmin<ClientRow[]>(config, "GET", "/clients");
-  if (json) return show(JSON.stringify(rows, null, 2));
-  if (rows.length === 0) return show("no client is registered");
-  return show(
-    table(
-      ["ID", "NAME", "REDIRECT", "REGISTERED", "LOGINS"],
-      rows.map((row) => [
-        row.client_id.slice(0, 12),
-        row.client_name ?? "-",
-        row.redirect_uris[0] ?? "-",
-        day(row.client_id_issued_at),
-        String(row.grants),
-      ]),
-    ),
-  );
+  const rows = await callAdmin<SessionRow[]>(config, "GET", "/sessions");
+  return listing(rows, {
+    json,
+    none: "no browser is signed in",
+    header: ["ID", "BROWSER", "SIGNED IN", "LAST USED", "FROM"],
+    cells: (row) => [
+      shortId(row.id),
+      row.browser,
+      dayText(row.created_at),
+      agoText(row.last_used_at),
+      networkText(row.network),
+    ],
+  });
 }
 
-export async function listGrants(
-  config: Config,
-  _words: readonly string[],
-  json: boolean,
-): Promise<number> {
-  const rows = await callAdmin<GrantRow[]>(config, "GET", "/grants");
-  if (json) return show(JSON.stringify(rows, null, 2));
-  if (rows.length === 0) return show("nobody is logged in");
-  return show(
-    table(
-      ["ID", "CLIENT", "SCOPES", "CREATED", "LAST USED", "FROM"],
-      rows.map((row) => [
-        row.id.slice(0, 12),
-        row.client_name ?? row.client_id.slice(0, 12),
-        row.scope,
-        day(row.created_at),
-        day(row.last_used_at),
-        row.network,
-      ]),
-    ),
-  );
-}
-
-export async function removeClient(config: Config, [id = ""]: readonly string[]): Promise<number> {
-  const { deleted } = await callAdmin<{ deleted: string }>(
-    config,
-    "DELETE",
-    `/clients/${encodeURIComponent(id)}`,
-  );
-  return show(`removed client ${deleted.slice(0, 12)} and ended its logins`);
-}
-
-export async function revokeGrant(config: Config, [id = ""]: readonly string[]): Promise<number> {
-  const { revoked } = await callAdmin<{ revoked: string }>(
-    config,
-    "DELETE",
-    `/grants/${encodeURIComponent(id)}`,
-  );
-  return show(`ended login ${revoked.slice(0, 12)}`);
+export async function endSession(config: Config, [id = ""]: readonly string[]): Promise<number> {
+  const path = recordPath("sessions", id);
+  const { revoked } = await callAdmin<{ revoked: string }>(config, "DELETE", path);
+  return show(`signed out ${shortId(revoked)}`);
 }
 
 export async function revokeAll(config: Config): Promise<number> {

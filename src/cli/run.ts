@@ -11,14 +11,9 @@ import {
   parseCommandLine,
 } from "./command_line.ts";
 import { addClient } from "./add_client.ts";
-import {
-  listClients,
-  listGrants,
-  removeClient,
-  revokeAll,
-  revokeGrant,
-  setPassword,
-} from "./owner_verbs.ts";
+import { listClients, purgeClients, removeClient, renameClient, showClient } from "./clients.ts";
+import { listGrants, purgeGrants, renameGrant, revokeGrant, showGrant } from "./grants.ts";
+import { endSession, listSessions, revokeAll, setPassword } from "./owner_verbs.ts";
 import { serve } from "./serve.ts";
 
 type Command = (line: CommandLine, words: readonly string[]) => Promise<number>;
@@ -48,11 +43,19 @@ interface Entry {
 const commands: readonly Entry[] = [
   { words: ["serve"], parameters: "", help: "start the server (the default)", command: ({ given }) => serve(() => readSettings(given, process.env)) },
   { words: ["dev"], parameters: "", help: "start with a temporary folder and a printed password, to try things out", command: dev },
+  { words: ["clients", "show"], parameters: "<id>", help: "say what is known of a client", command: withConfig(showClient) },
+  { words: ["clients", "rename"], parameters: "<id> <name>", help: "give a client a name of your own", command: withConfig(renameClient) },
   { words: ["clients", "remove"], parameters: "<id>", help: "remove a client and end its logins", command: withConfig(removeClient) },
+  { words: ["clients", "purge"], parameters: "", help: "remove every client that registered itself and has no login", command: withConfig(purgeClients) },
   { words: ["clients", "add"], parameters: "", flags: ["for", "redirect", "resource-server"], help: "register a client by hand and say what to paste where", command: add },
   { words: ["clients"], parameters: "", help: "list registered clients", command: withConfig(listClients) },
+  { words: ["grants", "show"], parameters: "<id>", help: "say what is known of a login", command: withConfig(showGrant) },
+  { words: ["grants", "rename"], parameters: "<id> <name>", help: "give a login a name of your own", command: withConfig(renameGrant) },
   { words: ["grants", "revoke"], parameters: "<id>", help: "end one login", command: withConfig(revokeGrant) },
+  { words: ["grants", "purge"], parameters: "", help: "take away logins that ended by themselves", command: withConfig(purgeGrants) },
   { words: ["grants"], parameters: "", help: "list logins: which client, since when, from where", command: withConfig(listGrants) },
+  { words: ["sessions", "revoke"], parameters: "<id>", help: "sign a browser out", command: withConfig(endSession) },
+  { words: ["sessions"], parameters: "", help: "list browsers that are signed in", command: withConfig(listSessions) },
   { words: ["revoke-all"], parameters: "", help: "end every login and browser session", command: withConfig(revokeAll) },
   { words: ["check"], parameters: "", flags: ["salvage"], help: "say what is in the data folder, what is damaged, what a start would do", command: check },
   { words: ["backup"], parameters: "<file>", flags: ["force"], help: "write a .tar.gz of the data folder, or a folder when it ends in /; the server may run", command: backup },
@@ -75,7 +78,7 @@ export async function run(argv: readonly string[]): Promise<number> {
     );
     if (!entry) throw unknownCommand(words[0] ?? "");
     const rest = words.slice(entry.words.length);
-    const expected = entry.parameters === "" ? 0 : 1;
+    const expected = entry.parameters === "" ? 0 : entry.parameters.split(" ").length;
     if (rest.length !== expected) {
       throw new FatalError(
         `postern ${entry.words.join(" ")} takes ${entry.parameters || "no more words"}`,

@@ -8,7 +8,7 @@ import { equal, hmac, seconds } from "../primitives.ts";
 const FORM_TTL = 600;
 
 /** What a sealed field is for: one kind of form never passes for another. */
-export type Purpose = "login" | "consent" | "setup" | "logout";
+export type Purpose = "login" | "consent" | "setup" | "logout" | "account";
 
 const mac = (deps: Deps, purpose: Purpose, binding: string, body: string): string =>
   hmac(deps.formKey, `postern form 1\0${purpose}\0${binding}\0${body}`);

@@ -92,7 +92,7 @@ export async function logIn(request: Request, deps: Deps, call: Call): Promise<R
     return showLogin({ ...shown, problem: "That is not the password. Try again." }, deps);
   }
   deps.limits.login.forgive(prefix);
-  const session = await startSession(owner.epoch, deps);
+  const session = await startSession(owner.epoch, request, deps, call);
   deps.audit.record("login", { address: call.address });
   const response = seeOther(path, deps);
   response.headers.append("set-cookie", session.cookie);

@@ -1,6 +1,7 @@
 // Browser sessions of the owner: random ids in memory, one cookie. A second cookie marks the browser itself, so that a
 // form given out before the login still belongs to it afterwards.
-import type { Deps } from "../deps.ts";
+import type { Call, Deps } from "../deps.ts";
+import { networkOf } from "../limits.ts";
 import { randomToken, seconds, sha256 } from "../primitives.ts";
 import type { Session } from "../store/records.ts";
 
@@ -58,7 +59,9 @@ export async function findSession(request: Request, deps: Deps): Promise<FoundSe
 /** Starts a session; the answer must carry the cookie. A new id at every login, so none can be planted before. */
 export async function startSession(
   epoch: number,
+  request: Request,
   deps: Deps,
+  call: Call,
 ): Promise<{ id: string; cookie: string }> {
   const value = randomToken();
   const id = sha256(value);
@@ -66,6 +69,8 @@ export async function startSession(
   await deps.store.sessions.put(id, {
     subject: "owner",
     epoch,
+    network: networkOf(call.address),
+    browser: browserName(request.headers.get("user-agent") ?? ""),
     created_at: now,
     last_used_at: now,
     expires_at: now + IDLE_TTL,
@@ -86,4 +91,30 @@ export function browserBinding(request: Request, deps: Deps): { binding: string;
   if (known !== undefined) return { binding: sha256(known) };
   const value = randomToken();
   return { binding: sha256(value), cookie: cookie(deps, "browser", value, ABSOLUTE_TTL) };
+}
+
+const browsers = [
+  ["Edge", /\bEdgA?\//],
+  ["Opera", /\bOPR\//],
+  ["Firefox", /\b(?:Firefox|FxiOS)\//],
+  ["Chrome", /\b(?:Chrome|Chromium|CriOS)\//],
+  ["Safari", /\bSafari\//],
+] as const;
+const systems = [
+  ["Android", /\bAndroid\b/],
+  ["iPhone", /\biPhone\b/],
+  ["iPad", /\biPad\b/],
+  ["Windows", /\bWindows\b/],
+  ["macOS", /\bMac OS X\b/],
+  ["ChromeOS", /\bCrOS\b/],
+  ["Linux", /\bLinux\b/],
+] as const;
+
+/** A User-Agent in words that its owner knows it by; nothing of the text itself, which anybody may write. */
+function browserName(userAgent: string): string {
+  const named = (list: readonly (readonly [string, RegExp])[]): string | undefined =>
+    list.find(([, pattern]) => pattern.test(userAgent))?.[0];
+  const browser = named(browsers) ?? "a browser";
+  const system = named(systems);
+  return system === undefined ? browser : `${browser} on ${system}`;
 }

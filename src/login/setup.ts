@@ -72,7 +72,7 @@ export async function setup(request: Request, deps: Deps, call: Call): Promise<R
   if (!owner) return setupLinkPage({ base: deps.config.basePath, used: true });
   removeSetupLink(deps);
   deps.audit.record("setup", { address: call.address });
-  const session = await startSession(owner.epoch, deps);
+  const session = await startSession(owner.epoch, request, deps, call);
   const response = seeOther("/connect", deps);
   response.headers.append("set-cookie", session.cookie);
   return response;

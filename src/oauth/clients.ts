@@ -33,6 +33,13 @@ export function isOwnClientId(id: string, folderKey: string): boolean {
   return equal(id.slice(22), hmac(folderKey, `postern client 1\0${id.slice(0, 22)}`));
 }
 
+/** The host that vouches for a client: that of its Client ID Metadata Document, whose URL is the id. */
+export const verifiedHost = (
+  id: string,
+  client: Pick<Client, "source"> | undefined,
+): string | undefined =>
+  client?.source === "cimd" ? (URL.parse(id)?.host ?? undefined) : undefined;
+
 /** The client of an id; undefined when it was never registered or was never used and expired. */
 export async function findClient(id: string, deps: Deps): Promise<FoundClient | undefined> {
   const client = await deps.store.clients.get(id);

@@ -3,6 +3,7 @@ import type { Deps } from "../deps.ts";
 import { randomToken, sha256 } from "../primitives.ts";
 import type { AccessEntry, Code, Grant } from "../store/records.ts";
 import type { Draft } from "../store/table.ts";
+import { redirectHost } from "../values.ts";
 import { accessToken, newFamily, refreshToken } from "./tokens.ts";
 
 /** RFC 6749 §5.1. `scope` is always there: clients take its absence for none. */
@@ -61,6 +62,7 @@ export function newGrant(
   const record: Grant = {
     client_id: code.client_id,
     ...(code.client_name !== undefined && { client_name: code.client_name }),
+    redirect_host: redirectHost(code.redirect_uri),
     subject: code.subject,
     scope: code.scope,
     resource: code.resource,

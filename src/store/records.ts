@@ -15,6 +15,8 @@ export interface Client {
   readonly scope: string;
   readonly client_uri?: string;
   readonly client_id_issued_at: number;
+  /** What the owner calls it. */
+  readonly label?: string;
   /** SHA-256 of the client secret; absent for public clients. */
   readonly secret_hash?: string;
   /** It never asked to be confidential, or offers to be public too: authentication is checked when tried, not demanded. */
@@ -49,6 +51,10 @@ export interface AccessEntry {
 export interface Grant {
   readonly client_id: string;
   readonly client_name?: string;
+  /** What the owner calls this connection. */
+  readonly label?: string;
+  /** Where the code went, as `redirectHost` tells it. */
+  readonly redirect_host?: string;
   readonly subject: string;
   readonly scope: string;
   readonly resource: string;
@@ -130,6 +136,10 @@ export interface Answered {
 export interface Session {
   readonly subject: string;
   readonly epoch: number;
+  /** Network (/24 or /48) of the login. */
+  readonly network: string;
+  /** In words, as the browser calls itself: "Firefox on Linux". */
+  readonly browser: string;
   readonly created_at: number;
   readonly last_used_at: number;
   /** The idle end, never past the absolute one. */

@@ -98,3 +98,7 @@ export function ago(seconds: number): string {
   const count = Math.floor(seconds / length);
   return `${count} ${unit}${count === 1 ? "" : "s"} ago`;
 }
+
+/** A network as `networkOf` writes it, in words where there are any. */
+export const networkText = (network: string): string =>
+  network === "127.0.0.0/24" || network === "0:0:0::/48" ? "this machine" : network;

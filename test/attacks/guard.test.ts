@@ -1,6 +1,7 @@
 // The guarded endpoint on the real socket, with an upstream that records what reaches it (P45, P82 to P90).
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { admin, changePassword } from "../../src/admin.ts";
+import { admin } from "../../src/admin.ts";
+import { changePassword } from "../../src/admin/owner.ts";
 import { guard } from "../../src/gateway/guard.ts";
 import { sendRaw, startUpstream } from "../gateway/stage.ts";
 import { type Login, type TestServer, callMcp, logIn, startServer } from "../server.ts";
@@ -73,7 +74,7 @@ describe("P87: paths", () => {
     ["/mcpx", 404, []],
     ["/mcp.", 404, []],
     ["/mcp%20", 404, []],
-    ["/admin/api/grants", 404, []],
+    ["/admin/api/grants", 403, []],
     ["/.well-known/oauth-protected-resource/../../admin", 404, []],
   ])(
     "%s is %d, and %p reaches the upstream; nothing without a token",

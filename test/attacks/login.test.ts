@@ -1,6 +1,7 @@
 // The owner's password and session under attack (P63, P69 to P73, P75).
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
-import { admin, changePassword } from "../../src/admin.ts";
+import { admin } from "../../src/admin.ts";
+import { changePassword } from "../../src/admin/owner.ts";
 import {
   Browser,
   PASSWORD,

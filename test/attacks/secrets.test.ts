@@ -2,7 +2,7 @@
 import { describe, expect, test } from "bun:test";
 import { cpSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
-import { changePassword } from "../../src/admin.ts";
+import { changePassword } from "../../src/admin/owner.ts";
 import { newClientId } from "../../src/oauth/clients.ts";
 import { newClientSecret, newCode, newFamily } from "../../src/oauth/tokens.ts";
 import { randomToken } from "../../src/primitives.ts";

@@ -58,7 +58,7 @@ describe.each(["beside the running server", "with no server running"])(
       const clients = await server.run("clients");
       expect([clients.exitCode, clients.stderr]).toEqual([0, ""]);
       expect(clients.stdout).toMatch(
-        /^ID +NAME +REDIRECT +REGISTERED +LOGINS\n.{12} +Test client +http:\/\/127/,
+        /^ID +NAME +VERIFIED +REDIRECT +REGISTERED +LOGINS +LAST USED\n.{12} +Test client +no +http:\/\/127/,
       );
       const [row] = JSON.parse((await server.run("clients", "--json")).stdout);
       expect(row).toMatchObject({
@@ -68,7 +68,7 @@ describe.each(["beside the running server", "with no server running"])(
       });
       const grants = await server.run("grants", "list");
       expect(grants.stdout).toMatch(
-        /^ID +CLIENT +SCOPES +CREATED +LAST USED +FROM\n.{12} +Test client +mcp /,
+        /^ID +CLIENT +GOES TO +SCOPES +SINCE +LAST USED +FROM\n.{12} +Test client +localhost +mcp +2\d{3}-\d\d-\d\d +less than a minute ago +this machine\n$/,
       );
       const text = (await server.run("grants", "--json")).stdout;
       expect(JSON.parse(text)).toMatchObject([
@@ -76,6 +76,37 @@ describe.each(["beside the running server", "with no server running"])(
       ]);
       expect(text).not.toContain("hash");
       expect(text).not.toContain("tag_key");
+    });
+
+    test("what a client calls itself does not steer the terminal", async () => {
+      const server = await startPostern();
+      const name = "\u001b[2J\u001b]0;x\u0007Claude\u202e\u009b31m\r\n\u200b日本語";
+      const { clientId } = await logIn(server, name);
+      if (mode.startsWith("with no")) await server.kill("SIGTERM");
+      const outputs = [
+        await server.run("clients"),
+        await server.run("clients", "show", clientId),
+        await server.run("grants"),
+      ];
+      for (const { exitCode, stdout } of outputs) {
+        expect(exitCode).toBe(0);
+        expect(stdout).toContain("Claude");
+        expect(stdout).not.toMatch(/[\u0000-\u0009\u000b-\u001f\u007f-\u009f\u200b\u202e]/);
+      }
+      const [, header = "", row = ""] = /^(.*)\n(.*)\n$/.exec(outputs[0]?.stdout ?? "") ?? [];
+      const until = (line: string, word: string): number =>
+        Bun.stringWidth(line.slice(0, line.indexOf(word)));
+      expect(until(row, "http://")).toBe(until(header, "REDIRECT"));
+    });
+
+    test("a name of the owner's own is shown instead of the client's", async () => {
+      const { server, login } = await prepared();
+      const id = login.tokens.refresh_token.slice(4, 12);
+      expect((await server.run("grants", "rename", id, "the laptop")).stdout).toBe(
+        `renamed login ${id}\n`,
+      );
+      expect((await server.run("grants")).stdout).toContain("the laptop");
+      expect((await server.run("grants", "show", id)).stdout).toMatch(/^client +the laptop$/m);
     });
 
     test("a revoked grant is dead at once, and after a restart", async () => {
@@ -149,7 +180,10 @@ describe.each(["beside the running server", "with no server running"])(
 
 describe("words that make no sense end with one line and exit 2", () => {
   test.each<[string[], string]>([
-    [["sevre"], "postern: error: unknown command sevre\npostern: hint: did you mean postern serve?\n"],
+    [
+      ["sevre"],
+      "postern: error: unknown command sevre\npostern: hint: did you mean postern serve?\n",
+    ],
     [["xyzzyx"], "postern: error: unknown command xyzzyx\npostern: hint: see postern --help\n"],
     [
       ["grants", "revoke"],
@@ -159,7 +193,10 @@ describe("words that make no sense end with one line and exit 2", () => {
       ["revoke-all", "now"],
       "postern: error: postern revoke-all takes no more words\npostern: hint: see postern --help\n",
     ],
-    [["--porrt", "1"], "postern: error: unknown flag --porrt\npostern: hint: did you mean --port?\n"],
+    [
+      ["--porrt", "1"],
+      "postern: error: unknown flag --porrt\npostern: hint: did you mean --port?\n",
+    ],
     [["--port", "x"], 'postern: error: --port is "x": expected a whole number from 1 to 65535\n'],
     [
       ["grants", "revoke", "-Xy2"],
@@ -380,18 +417,6 @@ describe("the running server", () => {
     await server.restart();
     expect((await server.browser.signIn(undefined, "from the file")).status).toBe(403);
     expect((await server.browser.signIn(undefined, "another one")).status).toBe(303);
-  });
-
-  test("the admin API is nowhere on the public listener", async () => {
-    const server = await startPostern();
-    for (const path of [
-      "/admin/api/clients",
-      "/admin/api/grants",
-      "/mcp/../admin/api/clients",
-      "/admin",
-    ]) {
-      expect((await server.browser.get(path)).status).toBe(404);
-    }
   });
 });
 

@@ -140,7 +140,7 @@ describe("what burns a code", () => {
 
   test("a new password and the end of the client", async () => {
     const code = await obtainCode(server, clientId);
-    const { changePassword } = await import("../../src/admin.ts");
+    const { changePassword } = await import("../../src/admin/owner.ts");
     await changePassword("another long password", server.deps);
     await expectRefused(await redeemCode(server, clientId, code));
     expect(await server.deps.store.refresh_tokens.list()).toEqual([]);

@@ -1,7 +1,8 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { ADMIN_PATH, type NewClient, admin } from "../../src/admin.ts";
+import { ADMIN_PATH, admin } from "../../src/admin.ts";
+import type { NewClient } from "../../src/admin/clients.ts";
 import {
   type Login,
   type TestServer,

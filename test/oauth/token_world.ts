@@ -1,7 +1,8 @@
 // One Postern with everything that happens to it, beside the token table that says what may: clients and their processes,
 // thieves, lost answers, restarts, crashes, old copies, a disk that is full for a while.
 import { cpSync, rmSync } from "node:fs";
-import { ADMIN_PATH, admin, changePassword } from "../../src/admin.ts";
+import { ADMIN_PATH, admin } from "../../src/admin.ts";
+import { changePassword } from "../../src/admin/owner.ts";
 import { OAuthError } from "../../src/errors.ts";
 import {
   Browser,

@@ -1,0 +1,56 @@
+// The owner's password, and the end of everything that was ever let in. Signing in is login/.
+import type { Deps } from "../deps.ts";
+import { OAuthError } from "../errors.ts";
+import { passwordProblem } from "../login/owner.ts";
+import { removeSetupLink } from "../login/setup.ts";
+import { endEverything } from "../oauth/grants.ts";
+import { seconds } from "../primitives.ts";
+import { type Actor, type Asked, actorFields } from "./asked.ts";
+
+/** Ends every connection, code and browser session, that of the caller too. */
+export async function revokeAll({ actor }: Asked, deps: Deps): Promise<{ revoked: number }> {
+  const grants = await deps.store.revoke((draft) => endEverything(draft, seconds(deps.now())));
+  deps.audit.record("grants_revoked", { grants, ...actorFields(actor) });
+  return { revoked: grants };
+}
+
+export interface PasswordChange {
+  readonly owner: "created" | "changed";
+  readonly revoked: number;
+}
+
+/** `{password}`, first or new. A new one ends everything that was let in with the old one. */
+export async function setPassword({ body, actor }: Asked, deps: Deps): Promise<PasswordChange> {
+  const { password } = body;
+  if (typeof password !== "string")
+    throw new OAuthError("invalid_request", "password must be a string");
+  return changePassword(password, deps, actor);
+}
+
+export async function changePassword(
+  password: string,
+  deps: Deps,
+  actor: Actor = { via: "command" },
+): Promise<PasswordChange> {
+  const problem = passwordProblem(password);
+  if (problem) throw new OAuthError("invalid_request", problem);
+  const hash = await deps.passwords.hash(password);
+  const now = seconds(deps.now());
+  const result = await deps.store.revoke((draft): PasswordChange => {
+    if (draft.get("owner", "owner"))
+      return { owner: "changed", revoked: endEverything(draft, now, hash) };
+    draft.put("owner", "owner", {
+      password_hash: hash,
+      epoch: 1,
+      created_at: now,
+      password_changed_at: now,
+    });
+    return { owner: "created", revoked: 0 };
+  });
+  removeSetupLink(deps);
+  deps.audit.record(result.owner === "created" ? "setup" : "password_changed", {
+    grants: result.revoked,
+    ...actorFields(actor),
+  });
+  return result;
+}

@@ -1,0 +1,70 @@
+// How commands reach the admin API: over data/admin.sock, or in this process with the folder's lock when no server runs.
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import { ADMIN_PATH, admin } from "../admin.ts";
+import type { Config } from "../config.ts";
+import { FatalError, reason } from "../errors.ts";
+import { open } from "./open.ts";
+
+/** Calls one admin verb in the running server, or, with the folder's lock, in this process. */
+export async function callAdmin<T>(
+  config: Config,
+  method: string,
+  path: string,
+  body?: unknown,
+): Promise<T> {
+  const init: RequestInit = {
+    method,
+    ...(body !== undefined && {
+      body: JSON.stringify(body),
+      headers: { "content-type": "application/json" },
+    }),
+  };
+  const url = `http://postern${ADMIN_PATH}${path}`;
+  const response = (await viaSocket(config, url, init)) ?? (await inProcess(config, url, init));
+  const answer: unknown = await response.json();
+  if (response.ok) return answer as T;
+  const { error_description: description } = answer as { error_description?: string };
+  throw new FatalError(description ?? `the server answered ${response.status}`);
+}
+
+async function viaSocket(
+  config: Config,
+  url: string,
+  init: RequestInit,
+): Promise<Response | undefined> {
+  const unix = join(config.data, "admin.sock");
+  if (!existsSync(unix)) return undefined;
+  try {
+    return await fetch(url, { ...init, unix });
+  } catch (error) {
+    // A socket that nobody listens on was left by a killed server; the lock decides.
+    if (
+      /ECONNREFUSED|ENOENT|FailedToOpenSocket|ConnectionRefused/.test(
+        `${reason(error)} ${(error as { code?: string }).code}`,
+      )
+    )
+      return undefined;
+    throw error;
+  }
+}
+
+async function inProcess(config: Config, url: string, init: RequestInit): Promise<Response> {
+  if (!existsSync(config.data)) {
+    throw new FatalError(`there is no data folder ${config.data}`, { hint: "name it with --data" });
+  }
+  const quiet = {
+    log: () => undefined,
+    warn: (text: string) => void process.stderr.write(`postern: warning: ${text}\n`),
+  };
+  const opened = await open(config, quiet);
+  try {
+    return await admin(new Request(url, init), opened.deps);
+  } finally {
+    await opened.close();
+  }
+}
+
+/** The path of one record: what was typed may hold anything. */
+export const recordPath = (kind: "clients" | "grants" | "keys" | "sessions", id: string): string =>
+  `/${kind}/${encodeURIComponent(id)}`;
