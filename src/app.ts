@@ -5,6 +5,7 @@ import { adminApi } from "./account/api.ts";
 import { ADMIN_PATH } from "./admin.ts";
 import { originOf, seeRefusal } from "./attempts/sights.ts";
 import type { StepName } from "./attempts/steps.ts";
+import type { Config } from "./config.ts";
 import type { Call, Deps, Handler } from "./deps.ts";
 import { type ErrorCode, OAuthError, errorResponse } from "./errors.ts";
 import { gateway } from "./gateway/mount.ts";
@@ -150,8 +151,10 @@ const nothingHere = (): OAuthError =>
   new OAuthError("invalid_request", "there is nothing here", { status: 404 });
 
 /** Who asks for what no route names: a person who mistyped the address gets a page, a program JSON. */
-const unnamed = (request: Request): Pick<Route, "errors" | "cors"> =>
-  request.headers.get("accept")?.includes("text/html") ? page : api;
+const unnamed = (request: Request): Pick<Route, "errors" | "cors" | "who"> => ({
+  ...(request.headers.get("accept")?.includes("text/html") ? page : api),
+  who: "anyone",
+});
 
 async function answer(
   event: H3Event,
@@ -181,11 +184,19 @@ async function answer(
     const isGone = req.signal.aborted && error instanceof Error && error.name === "AbortError";
     response = renderError(isGone ? HTTPError.status(400) : error, shown.errors, call, deps);
   }
-  if (shown.cors) addCors(response.headers);
+  const reader = shown.cors ? readingOrigin(shown.who, req, config) : undefined;
+  if (reader !== undefined) addCors(response.headers, reader);
   response.headers.set("x-content-type-options", "nosniff");
   response.headers.set("x-request-id", requestId);
   if (config.https) response.headers.set("strict-transport-security", "max-age=31536000");
   return req.method === "HEAD" ? new Response(null, response) : response;
+}
+
+/** Whose pages may read an answer: anybody's; at an MCP endpoint theirs who may call it, so that both agree. */
+function readingOrigin(who: Route["who"], request: Request, config: Config): string | undefined {
+  if (who !== "bearer") return "*";
+  const origin = request.headers.get("origin");
+  return origin !== null && isAllowedOrigin(origin, config) ? origin : undefined;
 }
 
 async function route(
@@ -210,18 +221,19 @@ async function route(
     });
   }
   if (rows.length === 0) throw nothingHere();
+  // MCP 2026-07-28 "Security & Endpoint": an Origin that is present and not allowed is 403.
+  const origin = req.headers.get("origin");
+  if (rows[0]?.who === "bearer" && !isAllowedOrigin(origin, deps.config)) {
+    throw new OAuthError("access_denied", "this web origin may not call the MCP endpoint", {
+      detail: `origin ${origin}; allow it with --allowed-origins`,
+    });
+  }
   const methods = rows.map((candidate) => candidate.method);
   if (req.method === "OPTIONS" && rows[0]?.cors) return preflight(req, methods);
   if (!row) {
     throw new OAuthError("invalid_request", `the method ${req.method} is not allowed here`, {
       status: 405,
       headers: { allow: methods.join(", ") },
-    });
-  }
-  // MCP 2026-07-28 "Security & Endpoint": an Origin that is present and not allowed is 403.
-  if (row.who === "bearer" && !isAllowedOrigin(req.headers.get("origin"), deps.config)) {
-    throw new OAuthError("access_denied", "this web origin may not call the MCP endpoint", {
-      detail: `origin ${req.headers.get("origin")}; allow it with --allowed-origins`,
     });
   }
   if (row.body !== undefined) limitBody(event, row.body);

@@ -51,9 +51,13 @@ export function isAllowedOrigin(origin: string | null, config: Config): boolean 
 const allowedHeaders =
   "Authorization, Content-Type, Accept, MCP-Protocol-Version, Mcp-Session-Id, Last-Event-ID, Mcp-Method, Mcp-Name";
 
-/** Bearer tokens, not cookies, authorize everything that has CORS: any origin may read, none sends credentials. */
-export function addCors(headers: Headers): void {
-  headers.set("access-control-allow-origin", "*");
+/**
+ * Bearer tokens, not cookies, authorize everything that has CORS: none sends credentials.
+ * @param origin whose pages may read the answer; "*" for any
+ */
+export function addCors(headers: Headers, origin: string): void {
+  headers.set("access-control-allow-origin", origin);
+  if (origin !== "*") headers.append("vary", "Origin");
   headers.set(
     "access-control-expose-headers",
     "WWW-Authenticate, Mcp-Session-Id, MCP-Protocol-Version, Retry-After",
@@ -69,7 +73,6 @@ export function preflight(request: Request, methods: readonly string[]): Respons
   return new Response(null, {
     status: 204,
     headers: {
-      "access-control-allow-origin": "*",
       "access-control-allow-methods": [...methods, "OPTIONS"].join(", "),
       "access-control-allow-headers": [allowedHeaders, ...parameters.slice(0, 32)].join(", "),
       "access-control-max-age": "86400",

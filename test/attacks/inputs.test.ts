@@ -22,15 +22,21 @@ describe("P94: CORS", () => {
   const open = new Set(routes.filter(({ cors }) => cors).map(({ path }) => path));
   const isPage = (path: string): boolean =>
     routes.some((route) => route.path === path) && !open.has(path);
+  /** At the MCP endpoint who may call may read; elsewhere everybody may, or nobody. */
+  const leave = (path: string, origin: string): string | null => {
+    if (isPage(path)) return null;
+    if (!path.startsWith("/mcp")) return "*";
+    return origin === "http://localhost:7676" ? origin : null;
+  };
 
-  test.each(paths)("%s reflects no origin and lets no credentials in", async (path) => {
+  test.each(paths)("%s lets no foreign origin and no credentials in", async (path) => {
     for (const method of ["GET", "POST", "OPTIONS", "HEAD", "DELETE"]) {
       for (const origin of ["https://evil.test", "null", "http://localhost:7676"]) {
         const headers = { origin, "access-control-request-method": "POST" };
         const { headers: answer } = await stand.owner.send(path, { method, headers });
         expect(answer.get("access-control-allow-credentials")).toBeNull();
         const allowed = answer.get("access-control-allow-origin");
-        expect([path, method, allowed]).toEqual([path, method, isPage(path) ? null : "*"]);
+        expect([path, method, allowed]).toEqual([path, method, leave(path, origin)]);
         expect(answer.get("access-control-allow-private-network")).toBeNull();
       }
     }

@@ -26,7 +26,7 @@ const send = (headers: Record<string, string>, path = "/mcp", method = "POST"): 
 
 describe("RFC 6750 §3: challenges", () => {
   test("without a token: a bare challenge with scope and resource_metadata, no error", async () => {
-    const response = await send({});
+    const response = await send({ origin: "http://localhost:6274" });
     expect(response.status).toBe(401);
     expect(response.headers.get("www-authenticate")).toBe(
       `Bearer scope="mcp", resource_metadata="${metadataUrl}"`,
@@ -282,6 +282,8 @@ describe("used_generation", () => {
 });
 
 describe("MCP 2026-07-28: Origin and CORS", () => {
+  const preflight = (value: string): Promise<Response> =>
+    send({ origin: value, "access-control-request-method": "POST" }, "/mcp", "OPTIONS");
   const origin = (value: string): Promise<Response> =>
     server.fetch("/mcp", {
       method: "POST",
@@ -289,13 +291,13 @@ describe("MCP 2026-07-28: Origin and CORS", () => {
     });
 
   test.each(["https://evil.test", "null", "http://localhost.evil.test", "file://"])(
-    "%s is 403, readable",
+    "%s is 403 for call and preflight, and nothing for its pages to read",
     async (value) => {
-      const response = await origin(value);
-      expect([response.status, response.headers.get("access-control-allow-origin")]).toEqual([
-        403,
-        "*",
-      ]);
+      for (const response of [await origin(value), await preflight(value)]) {
+        expect(response.status).toBe(403);
+        expect(response.headers.get("access-control-allow-origin")).toBeNull();
+        expect(response.headers.get("access-control-allow-methods")).toBeNull();
+      }
     },
   );
 
@@ -304,8 +306,17 @@ describe("MCP 2026-07-28: Origin and CORS", () => {
     "http://127.0.0.1:1",
     "http://localhost:7676",
     "http://[::1]:8080",
-  ])("%s passes", async (value) => {
-    expect((await origin(value)).status).not.toBe(403);
+  ])("%s passes, and may read what it gets", async (value) => {
+    for (const response of [await origin(value), await preflight(value)]) {
+      expect(response.status).not.toBe(403);
+      expect(response.headers.get("access-control-allow-origin")).toBe(value);
+      expect(response.headers.get("vary")).toContain("Origin");
+    }
+  });
+
+  test("who is no page needs no leave", async () => {
+    const response = await send({ authorization: `Bearer ${login.tokens.access_token}` });
+    expect(response.headers.get("access-control-allow-origin")).toBeNull();
   });
 
   test("a configured origin passes", async () => {

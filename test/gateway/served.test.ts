@@ -90,10 +90,12 @@ test("a call arrives without its token, and its answer has our CORS headers once
     ),
   );
   const { url, bearer } = await serve(upstream.url);
+  const origin = "http://localhost:6274";
   for (const method of ["GET", "POST", "DELETE", "HEAD"]) {
-    const response = await fetch(`${url}/a?b=1`, { method, headers: { authorization: bearer } });
+    const headers = { authorization: bearer, origin };
+    const response = await fetch(`${url}/a?b=1`, { method, headers });
     expect([method, response.status]).toEqual([method, 200]);
-    expect(response.headers.get("access-control-allow-origin")).toBe("*");
+    expect(response.headers.get("access-control-allow-origin")).toBe(origin);
     expect(response.headers.get("x-content-type-options")).toBe("nosniff");
     expect(response.headers.get("www-authenticate")).toBeNull();
     expect(response.headers.getSetCookie()).toEqual([]);
@@ -115,11 +117,11 @@ test("RS-20: an upstream that is down is a 502 with the public sentence, and not
   const { url, bearer } = await serve("http://127.0.0.1:1/inner");
   const response = await fetch(url, {
     method: "POST",
-    headers: { authorization: bearer },
+    headers: { authorization: bearer, origin: "http://localhost:6274" },
     body: "{}",
   });
   expect(response.status).toBe(502);
-  expect(response.headers.get("access-control-allow-origin")).toBe("*");
+  expect(response.headers.get("access-control-allow-origin")).toBe("http://localhost:6274");
   expect(await response.json()).toEqual({
     error: "server_error",
     error_description: "the MCP server behind Postern cannot be reached",
