@@ -7,7 +7,7 @@ import { originOf, seeRefusal } from "./attempts/sights.ts";
 import type { StepName } from "./attempts/steps.ts";
 import type { Config } from "./config.ts";
 import type { Call, Deps, Handler } from "./deps.ts";
-import { type ErrorCode, OAuthError, errorResponse } from "./errors.ts";
+import { type ErrorCode, OAuthError, StoreUnavailable, errorResponse } from "./errors.ts";
 import { gateway } from "./gateway/mount.ts";
 import {
   addCors,
@@ -129,7 +129,7 @@ function routedApp(deps: Deps): H3 {
   const documents = metadataDocuments(config);
   const wellKnown: Handler = (request, _deps, call) => {
     const document = documents.get(call.path);
-    if (!document) throw nothingHere();
+    if (!document) throw nothingHere(call);
     deps.attempts.see({ step: "metadata" }, originOf(request, call));
     return metadataResponse(document);
   };
@@ -147,8 +147,11 @@ function routedApp(deps: Deps): H3 {
   return h3;
 }
 
-const nothingHere = (): OAuthError =>
-  new OAuthError("invalid_request", "there is nothing here", { status: 404 });
+const nothingHere = ({ path }: Call): OAuthError =>
+  new OAuthError("invalid_request", "there is nothing here", {
+    status: 404,
+    facts: { sent: [path] },
+  });
 
 /** Who asks for what no route names: a person who mistyped the address gets a page, a program JSON. */
 const unnamed = (request: Request): Pick<Route, "errors" | "cors" | "who"> => ({
@@ -218,9 +221,11 @@ async function route(
     throw new OAuthError("invalid_request", "this server does not answer to that Host", {
       status: deps.config.loopback ? 403 : 421,
       detail: `host ${req.headers.get("host")}`,
+      advice:
+        "Open the server by its public address: it is the one that your clients were given.\nIs that the address? Then start the server with it: `--url https://…`.",
     });
   }
-  if (rows.length === 0) throw nothingHere();
+  if (rows.length === 0) throw nothingHere(call);
   // MCP 2026-07-28 "Security & Endpoint": an Origin that is present and not allowed is 403.
   const origin = req.headers.get("origin");
   if (rows[0]?.who === "bearer" && !isAllowedOrigin(origin, deps.config)) {
@@ -233,6 +238,7 @@ async function route(
   if (!row) {
     throw new OAuthError("invalid_request", `the method ${req.method} is not allowed here`, {
       status: 405,
+      facts: { sent: [`${req.method} ${call.path}`], expected: methods },
       headers: { allow: methods.join(", ") },
     });
   }
@@ -254,7 +260,7 @@ function limitBody(event: H3Event, limit: number): void {
 /** The only place where an error becomes an answer. */
 function renderError(thrown: unknown, form: Route["errors"], call: Call, deps: Deps): Response {
   const error = asOAuthError(thrown);
-  if (error.status >= 500) {
+  if (error.code === "server_error" || error instanceof StoreUnavailable) {
     const cause = thrown instanceof OAuthError ? (thrown.cause ?? thrown) : thrown;
     deps.audit.record("server_error", {
       request: call.requestId,
@@ -262,12 +268,13 @@ function renderError(thrown: unknown, form: Route["errors"], call: Call, deps: D
       error: error.detail ?? String(cause),
       ...(!(thrown instanceof OAuthError) && cause instanceof Error && { stack: cause.stack }),
     });
-  } else if (error.detail !== undefined) {
+  } else if (error.detail !== undefined || form === "page") {
+    // A page names its request, so that whoever sees it finds the log line.
     deps.audit.record("request_refused", {
       request: call.requestId,
       path: call.path,
       code: error.code,
-      detail: error.detail,
+      detail: error.detail ?? error.message,
       address: call.address,
     });
   }

@@ -29,14 +29,21 @@ export interface RedirectTarget {
   readonly state: string | undefined;
 }
 
-/** What an error page shows of the refused request, so that its sender can be put right. */
+/** What an error page shows of the refused request, so that its sender can be put right. For people: never in JSON. */
 export interface ErrorFacts {
   /** As the client gave it. */
-  readonly clientName?: string;
-  /** What came, as it came. */
-  readonly sent?: string;
+  readonly clientName?: string | undefined;
+  /** What came, as it came: a line each. */
+  readonly sent?: readonly string[];
   /** What would have been right: one entry for each possibility. */
   readonly expected?: readonly string[];
+  /** The cause, in words that the owner may read. */
+  readonly cause?: string;
+}
+
+export interface NextStep {
+  readonly path: `/${string}`;
+  readonly text: string;
 }
 
 export interface ErrorOptions {
@@ -44,8 +51,12 @@ export interface ErrorOptions {
   readonly status?: number;
   /** The reason for the operator: goes to the audit trail, never to the wire. */
   readonly detail?: string;
-  /** What the person in front of the page can do now: one step a line. */
+  /** Heading of the page; the status has one of its own. */
+  readonly title?: string;
+  /** What the person in front of the page can do now: one step a line, `commands` in backticks. */
   readonly advice?: string;
+  /** The button of the page: a path of ours under the public URL. */
+  readonly next?: NextStep;
   readonly facts?: ErrorFacts;
   readonly headers?: Readonly<Record<string, string>>;
   readonly redirect?: RedirectTarget;
@@ -66,7 +77,9 @@ export class OAuthError extends Error {
   readonly code: ErrorCode;
   readonly status: number;
   readonly detail: string | undefined;
+  readonly title: string | undefined;
   readonly advice: string | undefined;
+  readonly next: NextStep | undefined;
   readonly facts: ErrorFacts;
   readonly headers: Readonly<Record<string, string>>;
   readonly redirect: RedirectTarget | undefined;
@@ -77,7 +90,9 @@ export class OAuthError extends Error {
     this.code = code;
     this.status = options.status ?? statusOf[code] ?? 400;
     this.detail = options.detail;
+    this.title = options.title;
     this.advice = options.advice;
+    this.next = options.next;
     this.facts = options.facts ?? {};
     this.headers = options.headers ?? {};
     this.redirect = options.redirect;

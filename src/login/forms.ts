@@ -53,8 +53,16 @@ export function requireOwnPage(request: Request, deps: Deps): void {
   const own = origin !== null && isOwnOrigin(origin, deps);
   if (site === null ? own : site === "same-origin" && (own || origin === null)) return;
   throw new OAuthError("access_denied", "this form was not sent from a page of this server", {
+    title: "This form came from somewhere else",
     detail: `sec-fetch-site ${site ?? "absent"}, origin ${origin ?? "absent"}`,
-    advice: "Open the page again and send the form from there.",
+    facts: {
+      sent: [`Origin: ${origin ?? "none"}`, `Sec-Fetch-Site: ${site ?? "none"}`],
+      expected: [`Origin: ${deps.config.origin}`],
+    },
+    advice:
+      "Nothing was done. If another site sent you here, close this page.\n" +
+      `Else open ${deps.config.issuer}/ and go on from there; a client starts from its own window.`,
+    next: { path: "/", text: "Home page" },
   });
 }
 

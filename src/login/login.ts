@@ -5,10 +5,10 @@ import type { Call, Deps } from "../deps.ts";
 import { OAuthError } from "../errors.ts";
 import { networkOf, throttleKey } from "../limits.ts";
 import { readForm } from "../form.ts";
-import { loginPage, setupNeededPage } from "../web/pages.ts";
+import { loginPage } from "../web/pages.ts";
 import { messagePage } from "../web/error_page.ts";
 import { claimedContent, requireOwnPage, seal, unseal } from "./forms.ts";
-import { verifyOwner } from "./owner.ts";
+import { requireOwner, verifyOwner } from "./owner.ts";
 import { browserBinding, endSession, findSession, startSession } from "./session.ts";
 
 /** Milliseconds that every failed login waits while there are very many of them in all. */
@@ -40,7 +40,7 @@ export async function showLogin(form: LoginForm, deps: Deps): Promise<Response> 
 }
 
 /** What the client that waits is called: a document is fetched for the owner only, so until then its host stands for it. */
-async function waitingClient(query: string, deps: Deps): Promise<string | undefined> {
+export async function waitingClient(query: string, deps: Deps): Promise<string | undefined> {
   const id = new URLSearchParams(query).get("client_id") ?? "";
   if (id.startsWith("https://")) return URL.parse(id)?.host;
   return (await deps.store.clients.get(id))?.client_name;
@@ -48,8 +48,7 @@ async function waitingClient(query: string, deps: Deps): Promise<string | undefi
 
 /** GET /login */
 export async function logInPage(request: Request, deps: Deps): Promise<Response> {
-  if (!(await deps.store.owner.get("owner")))
-    return setupNeededPage({ base: deps.config.basePath });
+  await requireOwner(deps);
   if (await findSession(request, deps)) return seeOther("/connect", deps);
   const { binding, cookie } = browserBinding(request, deps);
   return showLogin({ query: "", request: seal(deps, "login", binding, ""), cookie }, deps);
@@ -86,7 +85,7 @@ export async function logIn(request: Request, deps: Deps, call: Call): Promise<R
   if (!owner) {
     const slowed = deps.limits.loginTotal.wait("all") > 0;
     deps.limits.loginTotal.count("all");
-    deps.audit.record("login_failed", { address: call.address });
+    deps.audit.record("login_failed", { request: call.requestId, address: call.address });
     refused("wrong password");
     if (slowed) await Bun.sleep(SLOWED);
     return showLogin({ ...shown, problem: "That is not the password. Try again." }, deps);
@@ -108,8 +107,11 @@ async function logInAgain(
 ): Promise<Response> {
   const query = claimedContent(field);
   if (query === undefined) {
-    throw new OAuthError("access_denied", "This is no login page of this server.", {
-      advice: "Go back to your client and connect again, or open the login page anew.",
+    throw new OAuthError("access_denied", "The form is not one of a login page of this server.", {
+      title: "This page cannot be used",
+      facts: { expected: ["the form as the login page gave it"] },
+      advice: "Start again from your client, or sign in on a new page.",
+      next: { path: "/login", text: "Sign in" },
     });
   }
   const problem = "This page was too old. Sign in again.";
@@ -123,8 +125,10 @@ export async function logOut(request: Request, deps: Deps, call: Call): Promise<
   const session = await findSession(request, deps);
   const form = await readForm(request);
   if (session && unseal(deps, "logout", session.id, form.get("request")) === undefined) {
-    throw new OAuthError("access_denied", "This page is too old.", {
+    throw new OAuthError("access_denied", "The page waited for more than ten minutes.", {
+      title: "You are still signed in",
       advice: "Open the page again and sign out there.",
+      next: { path: "/connect", text: "Open the page" },
     });
   }
   const response = messagePage({

@@ -88,6 +88,24 @@ export async function createOwner(password: string, deps: Deps): Promise<Owner |
   });
 }
 
+/** @throws {OAuthError} temporarily_unavailable while nobody has chosen a password */
+export async function requireOwner(deps: Deps): Promise<void> {
+  if (await deps.store.owner.get("owner")) return;
+  throw new OAuthError(
+    "temporarily_unavailable",
+    "Nobody has chosen a password here: there is no owner yet.",
+    {
+      title: "This server has no owner yet",
+      headers: { "retry-after": "60" },
+      advice: [
+        "Open the setup link that the server printed in the terminal when it started.",
+        "The same link is in the file `setup-link` in the data folder.",
+        "Then connect again from your client.",
+      ].join("\n"),
+    },
+  );
+}
+
 /** The owner, when the password is right. */
 export async function verifyOwner(password: string, deps: Deps): Promise<Owner | undefined> {
   const owner = await deps.store.owner.get("owner");

@@ -2,14 +2,14 @@
 import { rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Call, Deps } from "../deps.ts";
-import { reason } from "../errors.ts";
+import { OAuthError, reason } from "../errors.ts";
 import { equal } from "../primitives.ts";
-import { setupLinkPage, setupPage as page } from "../web/pages.ts";
+import { setupPage as page } from "../web/pages.ts";
 import { readForm } from "../form.ts";
 import { requireOwnPage } from "./forms.ts";
 import { seeOther } from "./login.ts";
 import { PASSWORD_MIN, createOwner, passwordProblem } from "./owner.ts";
-import { startSession } from "./session.ts";
+import { findSession, startSession } from "./session.ts";
 
 export const setupLink = (deps: Deps): string =>
   `${deps.config.issuer}/setup?token=${deps.setupToken}`;
@@ -45,31 +45,49 @@ function showSetup(deps: Deps, problem?: string): Response {
   });
 }
 
-/** The answer to a link that opens nothing, or undefined when it is the right one. */
-async function refuseLink(token: string | undefined, deps: Deps): Promise<Response | undefined> {
-  const used = (await deps.store.owner.get("owner")) !== undefined;
-  if (!used && equal(token ?? "", deps.setupToken)) return undefined;
-  return setupLinkPage({ base: deps.config.basePath, used });
+/** @throws {OAuthError} when the link opens nothing, or nothing any more */
+async function requireLink(token: string | undefined, deps: Deps): Promise<void> {
+  if (await deps.store.owner.get("owner")) throw alreadySetUp();
+  if (equal(token ?? "", deps.setupToken)) return;
+  throw new OAuthError("access_denied", "Every start of the server makes a new link.", {
+    title: "This setup link does not work",
+    advice: [
+      "Open the link that the server printed last, whole.",
+      "Or read it from the file `setup-link` in the data folder.",
+    ].join("\n"),
+  });
 }
+
+const alreadySetUp = (): OAuthError =>
+  new OAuthError("access_denied", "The setup link has been used.", {
+    status: 410,
+    title: "This server is already set up",
+    advice: [
+      "Sign in with the password that was chosen then.",
+      "Somebody else chose it? Stop the server and set a new one on its machine with `postern password`: that signs everybody out.",
+    ].join("\n"),
+    next: { path: "/login", text: "Sign in" },
+  });
 
 /** GET /setup */
 export async function setupPage(request: Request, deps: Deps): Promise<Response> {
-  const token = new URL(request.url).searchParams.get("token");
-  return (await refuseLink(token ?? undefined, deps)) ?? showSetup(deps);
+  // The link opened once more, by the owner that it made.
+  if (await findSession(request, deps)) return seeOther("/connect", deps);
+  await requireLink(new URL(request.url).searchParams.get("token") ?? undefined, deps);
+  return showSetup(deps);
 }
 
 /** POST /setup */
 export async function setup(request: Request, deps: Deps, call: Call): Promise<Response> {
   requireOwnPage(request, deps);
   const form = await readForm(request);
-  const refused = await refuseLink(form.get("token"), deps);
-  if (refused) return refused;
+  await requireLink(form.get("token"), deps);
   const password = form.get("password") ?? "";
   const problem = passwordProblem(password);
   if (problem) return showSetup(deps, problem);
   if (password !== form.get("password_again")) return showSetup(deps, "The two passwords differ.");
   const owner = await createOwner(password, deps);
-  if (!owner) return setupLinkPage({ base: deps.config.basePath, used: true });
+  if (!owner) throw alreadySetUp();
   removeSetupLink(deps);
   deps.audit.record("setup", { address: call.address });
   const session = await startSession(owner.epoch, request, deps, call);

@@ -16,6 +16,7 @@ import {
   isCodeChallenge,
   matchRedirectUri,
 } from "./rules.ts";
+import { registerAnew, unknownClient, updateClient } from "./unknown_client.ts";
 
 /** The query of an authorization request, read once. */
 export interface Query {
@@ -55,36 +56,51 @@ export interface Target {
   readonly known: "stored" | "lost" | "document";
 }
 
-// No client can be told by the server that its id is gone: only the person can make it register again.
-const registerAnew = [
-  "Remove the connection in the client and add it again, so that it registers anew.",
-  "Claude and ChatGPT: Settings, Connectors: remove it, then add it again.",
-  "Claude Code: /mcp, choose the server, Clear authentication.",
-  "VS Code: run “MCP: List Servers”, choose the server, then Disconnect Account.",
-  "Cursor and others: log out of the server in its settings, or delete and add it.",
-].join("\n");
+/** A parameter that decides where errors go: RFC 6749 §3.1: when it is repeated nobody is redirected. */
+function readOnce(parameters: Parameters, name: "client_id" | "redirect_uri"): string | undefined {
+  if (!parameters.repeats(name)) return parameters.get(name);
+  throw new OAuthError("invalid_request", `The client sent ${name} more than once.`, {
+    facts: {
+      sent: parameters
+        .all(name)
+        .slice(0, 5)
+        .map((value) => `${name}=${value}`),
+      expected: [`${name}, once`],
+    },
+    advice: updateClient,
+  });
+}
+
+/** @throws {OAuthError} without redirect, when the request names no client or several */
+export function readClientId({ text, parameters }: Query): string {
+  const id = readOnce(parameters, "client_id");
+  if (id !== undefined) return id;
+  throw new OAuthError("invalid_request", "The address names no client that wants to get in.", {
+    title: "This page is opened by clients",
+    facts: {
+      sent: [text === "" ? "an address without parameters" : text],
+      expected: ["client_id=…"],
+    },
+    advice:
+      "Start in your client: it opens this page by itself.\nThe home page has the address to paste into a client.",
+    next: { path: "/", text: "Home page" },
+  });
+}
 
 /**
  * Fetches the document of a client that has one: to be called for the signed-in owner only.
  * @throws {OAuthError} without redirect
  */
-export async function findTarget({ parameters }: Query, deps: Deps): Promise<Target> {
-  const id = parameters.require("client_id");
-  const asked = parameters.get("redirect_uri");
+export async function findTarget(query: Query, deps: Deps): Promise<Target> {
+  const id = readClientId(query);
+  const asked = readOnce(query.parameters, "redirect_uri");
   const known = isDocumentId(id) ? await fetchClient(id, deps) : await findClient(id, deps);
   const lost =
     known && !known.client.readmitted
       ? undefined
       : await lostClient(id, asked, known?.client, deps);
   const client = lost ?? known;
-  if (!client) {
-    throw new OAuthError("invalid_client", "The client is not registered with this server.", {
-      status: 400,
-      detail: `unknown client_id ${id}`,
-      advice: registerAnew,
-      facts: { sent: `client_id=${id}` },
-    });
-  }
+  if (!client) throw unknownClient(id, asked);
   const [only, ...others] = client.client.redirect_uris;
   // OAuth 2.1 §4.1.1: it may be left out when there is exactly one.
   const redirectUri = asked ?? (others.length === 0 ? only : undefined);
@@ -93,11 +109,12 @@ export async function findTarget({ parameters }: Query, deps: Deps): Promise<Tar
       "invalid_request",
       "The client asked to be answered at an address that it did not register.",
       {
+        title: "The client wants its answer somewhere else",
         detail: `client ${id} asked for ${asked ?? "no redirect URI"}`,
-        advice: registerAnew,
+        advice: registerAnew(client.client.redirect_uris),
         facts: {
-          ...(client.client.client_name !== undefined && { clientName: client.client.client_name }),
-          sent: `redirect_uri=${asked ?? ""}`,
+          clientName: client.client.client_name,
+          sent: [asked === undefined ? "no redirect_uri" : `redirect_uri=${asked}`],
           expected: client.client.redirect_uris,
         },
       },

@@ -7,16 +7,17 @@ import { OAuthError, type ErrorCode, type RedirectTarget, tooManyRequests } from
 import { throttleKey } from "../limits.ts";
 import { seal } from "../login/forms.ts";
 import { showLogin } from "../login/login.ts";
+import { requireOwner } from "../login/owner.ts";
 import { browserBinding, findSession } from "../login/session.ts";
 import { randomToken, seconds, sha256 } from "../primitives.ts";
 import { consentPage } from "../web/consent_page.ts";
 import { type ReturnPage, returnPage } from "../web/return_page.ts";
-import { setupNeededPage } from "../web/pages.ts";
 import {
   type AuthorizationRequest,
   type Target,
   findTarget,
   readAuthorizationRequest,
+  readClientId,
   readQuery,
   redirectTarget,
 } from "./authorization_request.ts";
@@ -33,18 +34,14 @@ export async function authorize(request: Request, deps: Deps, call: Call): Promi
   }
   deps.limits.authorize.count(prefix);
   const query = readQuery(new URL(request.url).search.slice(1));
-  const clientId = query.parameters.require("client_id");
+  const clientId = readClientId(query);
   const session = await findSession(request, deps);
   // A stranger makes us fetch nothing: until the owner is known, the id alone is judged.
   if (isDocumentId(clientId)) assertDocumentId(clientId);
   const target = !session && isDocumentId(clientId) ? undefined : await findTarget(query, deps);
-  const hasOwner = (await deps.store.owner.get("owner")) !== undefined;
+  await requireOwner(deps);
   const from = originOf(request, call);
-  deps.attempts.see(
-    { step: "authorization", query: query.text, clientId, ...seen(target, hasOwner) },
-    from,
-  );
-  if (!hasOwner) return setupNeededPage({ base: deps.config.basePath });
+  deps.attempts.see({ step: "authorization", query: query.text, clientId, ...seen(target) }, from);
   // RFC 9700 §4.11: the owner is known before anything is redirected, errors included; a stranger's registration
   // makes no open redirector of us.
   if (!session || !target) {
@@ -70,10 +67,9 @@ export async function authorize(request: Request, deps: Deps, call: Call): Promi
   return showConsent(asked, form, deps);
 }
 
-const seen = (target: Target | undefined, hasOwner: boolean): Partial<Sight> => ({
+const seen = (target: Target | undefined): Partial<Sight> => ({
   clientName: target?.client.client.client_name,
   redirectUri: target?.redirectUri,
-  ...(!hasOwner && { error: { code: "temporarily_unavailable", message: "no owner yet" } }),
 });
 
 /** What the owner was shown of a client: a document that changes in between is shown again. */

@@ -48,17 +48,18 @@ export function createDocumentCache(): DocumentCache {
 export function assertDocumentId(id: string): void {
   const problem = documentUrlProblem(id);
   if (problem === undefined) return;
-  throw new OAuthError(
-    "invalid_client",
-    "The client's id is a URL that this server does not fetch.",
-    {
-      status: 400,
-      detail: `client_id ${id}: ${problem}`,
-      facts: { sent: `client_id=${id}` },
-      advice:
-        "Only the maker of the client can change its id.\nMany clients can register instead: look for “dynamic client registration” in their settings.",
+  throw new OAuthError("invalid_client", "The id of the client is a URL that is not fetched.", {
+    status: 400,
+    title: "This client could not be checked",
+    detail: `client_id ${id}: ${problem}`,
+    facts: {
+      cause: problem,
+      sent: [`client_id=${id}`],
+      expected: ["client_id=https://<a host on the internet>/<path>"],
     },
-  );
+    advice:
+      "Only the maker of the client can change its id.\nMany clients can register instead: look for “dynamic client registration” in their settings.",
+  });
 }
 
 /** The client that a document describes. @throws {OAuthError} with what to do, for the page */
@@ -83,17 +84,16 @@ export async function fetchClient(id: string, deps: Deps): Promise<FoundClient> 
 // Measured: Codex, Claude Code and Copilot do not fall back to registration by themselves; only this page can help.
 function withAdvice(id: string, error: unknown): unknown {
   if (!(error instanceof OAuthError)) return error;
-  const { host } = new URL(id);
-  return new OAuthError(error.code, `${error.message} It is at ${id}`, {
+  return new OAuthError(error.code, error.message, {
     status: error.status,
     headers: error.headers,
     cause: error,
-    facts: { sent: `client_id=${id}` },
+    title: "This client could not be checked",
+    facts: { ...error.facts, sent: [`client_id=${id}`] },
     ...(error.detail !== undefined && { detail: `${id}: ${error.detail}` }),
     advice: [
-      `Check that the machine of this server can open https://${host}/, then connect again.`,
-      "The server’s log says what went wrong, under the request number below.",
-      "Codex: log in with “codex mcp login <name> --oauth-client-registration dcr”.",
+      error.advice ?? `Check that the machine of this server can open ${id}, then connect again.`,
+      "Codex: log in with `codex mcp login <name> --oauth-client-registration dcr`.",
       "Claude Code and Copilot: give the server a fixed client id in their settings, or try again later.",
     ].join("\n"),
   });
@@ -103,6 +103,8 @@ const invalid = (detail: string): OAuthError =>
   new OAuthError("invalid_client", "The document that describes this client could not be used.", {
     status: 400,
     detail,
+    facts: { cause: detail },
+    advice: "Only the publisher of the document can mend it: tell them what stands above.",
   });
 
 async function readDocument(id: string, { content }: Fetched, deps: Deps): Promise<Client> {
@@ -178,6 +180,9 @@ async function readKeys(
   if (uri === undefined) return { jwks: readJwks(content["jwks"]) };
   if (typeof uri !== "string" || documentUrlProblem(uri) !== undefined)
     throw invalid("its jwks_uri cannot be fetched");
-  const { content: keys } = await fetchDocument(uri, deps);
+  const { content: keys } = await fetchDocument(uri, deps).catch((error: unknown) => {
+    const cause = error instanceof OAuthError ? error.facts.cause : undefined;
+    throw cause === undefined ? error : invalid(`of its keys at ${uri}: ${cause}`);
+  });
   return { jwks_uri: uri, jwks: readJwks(keys) };
 }

@@ -4,7 +4,7 @@ import { originOf } from "../attempts/sights.ts";
 import type { Origin } from "../attempts/trail.ts";
 import type { Call, Deps } from "../deps.ts";
 import { OAuthError } from "../errors.ts";
-import { requireOwnPage, unseal } from "../login/forms.ts";
+import { claimedContent, requireOwnPage, unseal } from "../login/forms.ts";
 import { type FoundSession, findSession } from "../login/session.ts";
 import { seconds, sha256 } from "../primitives.ts";
 import type { Answered, Code } from "../store/records.ts";
@@ -15,7 +15,7 @@ import {
   readQuery,
   redirectTarget,
 } from "./authorization_request.ts";
-import { seeOther } from "../login/login.ts";
+import { seeOther, waitingClient } from "../login/login.ts";
 import { fingerprint, redirectLocation, sendBack } from "./authorize.ts";
 import { readForm } from "../form.ts";
 import { addressPage } from "../web/return_page.ts";
@@ -25,22 +25,23 @@ import { newCode } from "./tokens.ts";
 const CODE_TTL = 60;
 const ANSWERED_KEPT = 64;
 
+/** What the sealed field of a consent page says. */
+interface ConsentForm {
+  readonly query: string;
+  readonly nonce: string;
+  /** Fingerprint of what the page showed. */
+  readonly seen: string;
+}
+
 /** POST /consent */
 export async function consent(request: Request, deps: Deps, call: Call): Promise<Response> {
   requireOwnPage(request, deps);
   const form = await readForm(request);
   const session = await findSession(request, deps);
-  const content = session && unseal(deps, "consent", session.id, form.get("request"));
-  if (!session || content === undefined) {
-    throw new OAuthError("access_denied", "this page is too old to be answered", {
-      advice: "Go back to the client and connect again. Nothing was allowed.",
-    });
-  }
-  const {
-    query: text,
-    nonce,
-    seen,
-  }: { query: string; nonce: string; seen: string } = JSON.parse(content);
+  const field = form.get("request");
+  const content = session && unseal(deps, "consent", session.id, field);
+  if (!session || content === undefined) throw await tooOld(field, deps);
+  const { query: text, nonce, seen }: ConsentForm = JSON.parse(content);
   const query = readQuery(text);
   const target = await findTarget(query, deps);
   const asked = readAuthorizationRequest(query, target, deps);
@@ -74,6 +75,26 @@ function seeDecision(query: string, code: string | undefined, from: Origin, deps
   }
   deps.attempts.see({ step: "consent", query }, from);
   deps.attempts.see({ step: "code", query, code }, from);
+}
+
+/** For a page that waited too long, or whose session ended: the request it was about is shown again. */
+async function tooOld(field: string | undefined, deps: Deps): Promise<OAuthError> {
+  const query = /^\{"query":"([^"\\]+)",/.exec(claimedContent(field) ?? "")?.[1];
+  return new OAuthError(
+    "access_denied",
+    "Nothing was allowed: the page waited for more than ten minutes, or you were signed out meanwhile.",
+    {
+      title: "This page is too old to be answered",
+      facts: { clientName: query === undefined ? undefined : await waitingClient(query, deps) },
+      advice:
+        query === undefined
+          ? "Go back to the client and connect again."
+          : "Look at the request again and answer there.\nIf the client has given up waiting, connect again from there.",
+      ...(query !== undefined && {
+        next: { path: `/authorize?${query}`, text: "Show the request again" } as const,
+      }),
+    },
+  );
 }
 
 /**
@@ -112,10 +133,15 @@ async function settle(
   if (!earlier) return fresh;
   if (fresh.code !== undefined) await deps.store.codes.delete(fresh.code);
   if (earlier.code === undefined || (await isWaiting(earlier.code, deps))) return earlier;
-  throw new OAuthError("access_denied", "this page was answered before", {
-    advice:
-      "The client has its answer; you can close this window. To connect again, start in the client.",
-  });
+  throw new OAuthError(
+    "access_denied",
+    "You answered this page before, and the client has its answer.",
+    {
+      title: "Already answered",
+      facts: { clientName: asked.client.client.client_name },
+      advice: "You can close this window. To connect again, start in the client.",
+    },
+  );
 }
 
 /**

@@ -1,10 +1,13 @@
 // The pages that say how something ended: errors, and messages.
-import type { OAuthError } from "../errors.ts";
-import { type PageFrame, html, local, page } from "./html.ts";
+import type { NextStep, OAuthError } from "../errors.ts";
+import { type Html, type PageFrame, html, local, page } from "./html.ts";
 import { displayName, printable } from "./text.ts";
 
 export interface ErrorPage extends PageFrame {
-  readonly error: Pick<OAuthError, "status" | "message" | "advice" | "facts" | "headers">;
+  readonly error: Pick<
+    OAuthError,
+    "status" | "title" | "message" | "advice" | "next" | "facts" | "headers"
+  >;
   readonly requestId: string;
 }
 
@@ -20,52 +23,77 @@ const titles: Readonly<Record<number, string>> = {
   503: "Not right now",
 };
 
+const home: NextStep = { path: "/", text: "Home page" };
 const retry = "Wait a few seconds, then try again. Nothing was changed.";
-const usualAdvice: Readonly<Record<number, string>> = {
-  404: "Check the address, or start from the home page.",
-  405: "Go back and use the buttons of the page.",
-  421: "Open the server by its public address.",
-  429: retry,
-  500: "Try again.\nIf it happens again, look for the request number in the server’s log.",
-  503: retry,
+const usual: Readonly<Record<number, { advice: string; next?: NextStep }>> = {
+  404: { advice: "Check the address, or start from the home page.", next: home },
+  405: { advice: "Go back and use the buttons of the page.", next: home },
+  413: { advice: "Go back and send less: a form here takes 32 KB. Nothing was changed." },
+  429: { advice: retry },
+  500: { advice: "Try again.\nIf it happens again, the server’s log says why." },
+  503: { advice: retry },
 };
 
 /** Every refusal that a person gets to see: who sent what, what was expected, what to press next. */
 export function errorPage({ base, error, requestId }: ErrorPage): Response {
-  const { status, facts } = error;
-  const title = titles[status] ?? (status < 500 ? titles[400] : titles[500]) ?? "Error";
-  const advice = (error.advice ?? usualAdvice[status] ?? "Start again from your client.").split(
-    "\n",
-  );
-  const codes = (lines: readonly string[]) =>
-    lines.map((line, index) => html`${index > 0 && html`<br />`}<code>${printable(line)}</code>`);
-  const rows = [
-    facts.clientName !== undefined &&
-      html`<dt>Client</dt>
-        <dd><bdi>${displayName(facts.clientName).text}</bdi></dd>`,
-    facts.sent !== undefined &&
-      html`<dt>It sent</dt>
-        <dd>${codes([facts.sent])}</dd>`,
-    facts.expected?.length &&
-      html`<dt>Expected</dt>
-        <dd>${codes(facts.expected)}</dd>`,
-  ].filter(Boolean);
+  const { status } = error;
+  const title = error.title ?? titles[status] ?? (status < 500 ? titles[400] : titles[500]) ?? "";
+  const advice = error.advice ?? usual[status]?.advice ?? "Start again from your client.";
+  const next = error.next ?? usual[status]?.next;
   return page(
-    { base, title, status, headers: error.headers },
+    // From a page that leads back into the request the client's popup still has to reach its opener.
+    { base, title, status, headers: error.headers, popup: next?.path.startsWith("/authorize?") },
     html`<h1>${title}</h1>
       <p>${sentence(printable(error.message))}</p>
-      ${rows.length > 0 && html`<dl>${rows}</dl>`}
+      ${factList(error.facts)}
       <h2>What to do now</h2>
-      ${
-        advice.length === 1
-          ? html`<p>${advice[0]}</p>`
-          : html`<ul>
-              ${advice.map((line) => html`<li>${line}</li>`)}
-            </ul>`
-      }
-      <p class="soft small">Error ${status}, request <code>${requestId}</code></p>`,
+      ${adviceList(advice)} ${next && button(base, next)} ${requestLine(status, requestId)}`,
   );
 }
+
+function factList({ clientName, sent, expected, cause }: OAuthError["facts"]): Html | undefined {
+  const codes = (lines: readonly string[]): Html[] =>
+    lines.map(
+      (line, index) => html`${index > 0 && html`<br />`}<code>${printable(line, 2048)}</code>`,
+    );
+  const rows = [
+    clientName !== undefined &&
+      html`<dt>Client</dt>
+        <dd><bdi>${displayName(clientName).text}</bdi></dd>`,
+    cause !== undefined &&
+      html`<dt>Reason</dt>
+        <dd>${sentence(printable(cause))}</dd>`,
+    sent !== undefined &&
+      html`<dt>It sent</dt>
+        <dd>${codes(sent)}</dd>`,
+    expected?.length &&
+      html`<dt>Expected</dt>
+        <dd>${codes(expected)}</dd>`,
+  ].filter(Boolean);
+  return rows.length > 0 ? html`<dl>${rows}</dl>` : undefined;
+}
+
+function adviceList(advice: string): Html {
+  const steps = advice.split("\n").map(withCommands);
+  const [only, ...others] = steps;
+  if (others.length === 0) return html`<p>${only}</p>`;
+  return html`<ul>
+    ${steps.map((step) => html`<li>${step}</li>`)}
+  </ul>`;
+}
+
+/** Text with what stands in backticks as code. */
+const withCommands = (text: string): Html =>
+  html`${text.split("`").map((part, index) => (index % 2 === 1 ? html`<code>${part}</code>` : part))}`;
+
+/** What leads from a page to the server's log. */
+const requestLine = (status: number, requestId: string): Html =>
+  html`<p class="soft small">
+    Error ${status}. The server’s log has it under request <code>${requestId}</code>.
+  </p>`;
+
+const button = (base: string, { path, text }: NextStep): Html =>
+  html`<p><a class="button" href="${local(base, path)}">${text}</a></p>`;
 
 /** Public sentences are written for JSON members: small first letter, no full stop. */
 const sentence = (text: string): string =>
@@ -74,16 +102,14 @@ const sentence = (text: string): string =>
 export interface MessagePage extends PageFrame {
   readonly title: string;
   readonly lines: readonly string[];
-  readonly status?: number;
-  readonly next?: { readonly path: `/${string}`; readonly text: string };
+  readonly next?: NextStep;
 }
 
-/** A plain message: signed out, already answered, start again from the client. */
-export function messagePage({ base, title, lines, status = 200, next }: MessagePage): Response {
+/** A plain message: signed out. */
+export function messagePage({ base, title, lines, next }: MessagePage): Response {
   return page(
-    { base, title, status },
+    { base, title },
     html`<h1>${title}</h1>
-      ${lines.map((line) => html`<p>${line}</p>`)}
-      ${next && html`<p><a class="button" href="${local(base, next.path)}">${next.text}</a></p>`}`,
+      ${lines.map((line) => html`<p>${line}</p>`)} ${next && button(base, next)}`,
   );
 }

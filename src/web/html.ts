@@ -95,6 +95,8 @@ export interface PageOptions extends PageFrame {
    * Where the forms of the page may end: "own" on this server, "client" after redirects to a client, "none" without forms.
    */
   readonly forms?: "none" | "own" | "client";
+  /** Whether a client may have opened the page as a popup, and waits for what comes of it. */
+  readonly popup?: boolean | undefined;
   readonly headers?: Readonly<Record<string, string>>;
 }
 
@@ -122,7 +124,7 @@ export function page(options: PageOptions, main: Html): Response {
   });
 }
 
-function headersFor({ forms = "none" }: PageOptions): Record<string, string> {
+function headersFor({ forms = "none", popup = forms === "client" }: PageOptions) {
   return {
     "content-type": "text/html; charset=utf-8",
     "cache-control": "no-store",
@@ -130,14 +132,12 @@ function headersFor({ forms = "none" }: PageOptions): Record<string, string> {
     "x-content-type-options": "nosniff",
     // With no-referrer a browser sends `Origin: null` with the POST, and nobody could tell our own page from a stranger's.
     "referrer-policy": forms === "none" ? "no-referrer" : "same-origin",
-    ...(forms === "client"
-      ? // Chromium holds form-action against every redirect after the POST, the client's callback and its next hop included.
-        // An opener policy would cut the client's window off from a login that it opened as a popup, and it would never
-        // hear the result. So the way back to a client has neither.
-        { "content-security-policy": policy }
-      : {
-          "content-security-policy": `${policy}; form-action ${forms === "own" ? "'self'" : "'none'"}`,
-          "cross-origin-opener-policy": "same-origin",
-        }),
+    // Chromium holds form-action against every redirect after the POST, the client's callback and its next hop included.
+    "content-security-policy":
+      forms === "client"
+        ? policy
+        : `${policy}; form-action ${forms === "own" ? "'self'" : "'none'"}`,
+    // It would cut the client's window off from a login that it opened as a popup, and it would never hear the result.
+    ...(!popup && { "cross-origin-opener-policy": "same-origin" }),
   };
 }

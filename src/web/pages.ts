@@ -104,48 +104,6 @@ export function setupPage(options: SetupPage): Response {
   );
 }
 
-/** Where an owner is needed and there is none yet: /authorize, /login. */
-export function setupNeededPage({ base }: PageFrame): Response {
-  return page(
-    { base, title: "Not set up yet", status: 503, headers: { "retry-after": "60" } },
-    html`<h1>This server has no owner yet</h1>
-      <p>
-        Open the <strong>setup link</strong> that it printed in the terminal when it started. It is
-        also in the file <code>setup-link</code> in the data folder.
-      </p>
-      <p>After that, start again from your client.</p>`,
-  );
-}
-
-export interface SetupLinkPage extends PageFrame {
-  /** Whether there is an owner already, so that no setup link works any more. */
-  readonly used: boolean;
-}
-
-/** A setup link that opens nothing. */
-export function setupLinkPage({ base, used }: SetupLinkPage): Response {
-  return used
-    ? page(
-        { base, title: "Already set up", status: 410 },
-        html`<h1>This server is already set up</h1>
-          <p>The setup link has been used. Sign in with the password that was chosen then.</p>
-          <p class="soft">
-            Somebody else used it? Stop the server and set a new password on its machine with
-            <code class="whole">postern password</code>: that signs everybody out.
-          </p>
-          <p><a class="button main" href="${local(base, "/login")}">Sign in</a></p>`,
-      )
-    : page(
-        { base, title: "Setup link not valid", status: 403 },
-        html`<h1>This setup link does not work</h1>
-          <p>
-            Every start of the server makes a new link. Open the one it printed
-            <strong>last</strong>, whole, or read it from the file <code>setup-link</code> in the
-            data folder.
-          </p>`,
-      );
-}
-
 export interface LoginPage extends PageFrame {
   readonly hidden: HiddenFields;
   /** Whether an authorization request waits behind this login. */

@@ -82,10 +82,15 @@ describe("RFC 6749 §4.1.2.1: what must never redirect", () => {
     expect([response.status, response.headers.get("location")]).toEqual([405, null]);
   });
 
-  test("the page of an unknown client says what to do in which client", async () => {
-    const html = await expectPage(await owner.get(url({ client_id: "nobody" })));
-    expect(html).toContain("Claude Code");
-    expect(html).toContain("VS Code");
+  test.each<[string, string | undefined, string[], string[]]>([
+    ["nothing known", undefined, ["Claude:", "ChatGPT:", "Cursor:", "VS Code:", "Codex:"], []],
+    ["claude.ai", "https://claude.ai/api/mcp/auth_callback", ["Claude:"], ["VS Code:"]],
+    ["VS Code", "https://vscode.dev/redirect", ["VS Code:"], ["Claude:", "Cursor:"]],
+    ["loopback", REDIRECT, ["Claude Code:", "Codex:", "Gemini CLI:"], ["ChatGPT:"]],
+  ])("an unknown client, %s: the page says what to do in which", async (_name, uri, has, lacks) => {
+    const html = await expectPage(await owner.get(url({ client_id: "nobody", redirect_uri: uri })));
+    for (const words of has) expect(html).toContain(`<li>${words}`);
+    for (const words of lacks) expect(html).not.toContain(`<li>${words}`);
   });
 
   test("RFC 9700 §4.11: nobody is redirected before the owner has logged in", async () => {

@@ -4,13 +4,7 @@ import { connectPage } from "../../src/web/connect_page.ts";
 import { consentPage } from "../../src/web/consent_page.ts";
 import { errorPage, messagePage } from "../../src/web/error_page.ts";
 import { addressPage, returnPage } from "../../src/web/return_page.ts";
-import {
-  homePage,
-  loginPage,
-  setupLinkPage,
-  setupNeededPage,
-  setupPage,
-} from "../../src/web/pages.ts";
+import { homePage, loginPage, setupPage } from "../../src/web/pages.ts";
 
 export type Samples = Readonly<Record<string, () => Response>>;
 
@@ -51,9 +45,6 @@ const entrySamples = (base: string, hidden: Hidden, notes: Named, say: Say): Sam
   setup: () => setupPage({ base, hidden, minLength: 8 }),
   "setup-wrong": () =>
     setupPage({ base, hidden, minLength: 8, problem: say("The two passwords differ.") }),
-  "setup-needed": () => setupNeededPage({ base }),
-  "setup-link-wrong": () => setupLinkPage({ base, used: false }),
-  "setup-link-used": () => setupLinkPage({ base, used: true }),
   login: () => loginPage({ base, hidden, forClient: false }),
   "login-wrong": () =>
     loginPage({ base, hidden, forClient: false, problem: say("That is not the password.") }),
@@ -120,6 +111,8 @@ function outcomeSamples(base: string, say: Say, uri: Say): Samples {
     "invalid_request",
     say("the redirect URI is not one that this client registered"),
     {
+      title: say("The client wants its answer somewhere else"),
+      next: { path: "/", text: say("Home page") },
       advice: say(
         "Remove the connection in the client and add it again, so that it registers anew.\n" +
           "Claude Code: /mcp, then Clear authentication.\n" +
@@ -127,11 +120,18 @@ function outcomeSamples(base: string, say: Say, uri: Say): Samples {
       ),
       facts: {
         clientName: say("Claude Code"),
-        sent: say("http://localhost:3118/other"),
+        cause: say("its name was not found"),
+        sent: [say("http://localhost:3118/other")],
         expected: [say("http://localhost/callback"), say("http://127.0.0.1/callback")],
       },
     },
   );
+  const tooOld = new OAuthError("access_denied", "Nothing was allowed: the page is too old.", {
+    title: "This page is too old to be answered",
+    facts: { clientName: say("Claude Code") },
+    advice: "Look at the request again and answer there.",
+    next: { path: "/authorize?client_id=x", text: "Show the request again" },
+  });
   const broken = new OAuthError("server_error", say("something went wrong in the server"));
   const full = new OAuthError("temporarily_unavailable", "the server cannot save changes now", {
     headers: { "retry-after": "5" },
@@ -171,6 +171,7 @@ function outcomeSamples(base: string, say: Say, uri: Say): Samples {
         ),
       }),
     error: () => errorPage({ base, error: refusal, requestId }),
+    "error-old": () => errorPage({ base, error: tooOld, requestId }),
     "error-server": () => errorPage({ base, error: broken, requestId }),
     "error-full": () => errorPage({ base, error: full, requestId }),
     message: () =>
