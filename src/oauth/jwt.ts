@@ -38,6 +38,8 @@ const unusable = (detail: string): OAuthError =>
   new OAuthError("invalid_client", "The keys of this client could not be used.", {
     status: 400,
     detail,
+    facts: { cause: detail },
+    advice: "Only the publisher of the keys can mend them: tell them what stands above.",
   });
 
 const refused = (detail: string, cause?: unknown): OAuthError =>

@@ -83,22 +83,40 @@ export async function fetchDocument(url: string, deps: Deps, etag?: string): Pro
     return await Promise.race([get(url, stop, deps, etag), rejected(stop)]);
   } catch (error) {
     if (error instanceof OAuthError) throw error;
-    throw unusable(reason(error), error);
+    throw unusable(error);
   } finally {
     giveBack();
   }
 }
 
-const unusable = (detail: string, cause?: unknown): OAuthError =>
+const unusable = (cause: unknown): OAuthError =>
   new OAuthError("invalid_client", "The document that describes this client could not be used.", {
     status: 400,
-    detail,
+    detail: reason(cause),
     cause,
+    facts: { cause: publicCause(cause) },
   });
+
+/** A refusal of ours, in words for the owner. */
+class Unfit extends Error {}
+
+/** An inner name and one that does not exist read alike: the page tells nothing of the network that we stand in. */
+function publicCause(error: unknown): string {
+  if (error instanceof Unfit) return error.message;
+  if (error instanceof SyntaxError) return "it is not valid JSON";
+  const code = error instanceof Error && "code" in error ? String(error.code) : "";
+  if (code.startsWith("ERR_ENCODING")) return "it is not UTF-8";
+  if (/CERT|TLS|SSL|SIGNATURE/.test(code)) return "the certificate of its host is not valid";
+  return "its host could not be reached";
+}
 
 const rejected = (stop: AbortSignal): Promise<never> =>
   new Promise((_resolve, reject) => {
-    stop.addEventListener("abort", () => reject(new Error("it took too long")), { once: true });
+    stop.addEventListener(
+      "abort",
+      () => reject(new Unfit(`it took longer than ${DEADLINE / 1000} seconds`)),
+      { once: true },
+    );
   });
 
 async function get(
@@ -136,11 +154,11 @@ async function get(
   };
   if (response.status === 304 && etag !== undefined) return { ...caching, content: undefined };
   // CIMD §Client Information Discovery: 200 alone is success, redirects are not followed.
-  if (response.status !== 200) throw new Error(`it was answered with status ${response.status}`);
+  if (response.status !== 200) throw new Unfit(`it was answered with status ${response.status}`);
   if (
     !/^application\/([a-z0-9.+-]+\+)?json(;|$)/i.test(response.headers.get("content-type") ?? "")
   ) {
-    throw new Error("it is not JSON by its media type");
+    throw new Unfit("it is not JSON by its media type");
   }
   return { ...caching, content: parse(await readLimited(response)) };
 }
@@ -150,7 +168,7 @@ async function readLimited(response: Response): Promise<string> {
   let size = 0;
   for await (const chunk of response.body ?? []) {
     size += chunk.length;
-    if (size > LARGEST) throw new Error(`it is larger than ${LARGEST} bytes`);
+    if (size > LARGEST) throw new Unfit(`it is larger than ${LARGEST} bytes`);
     chunks.push(chunk);
   }
   return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(Buffer.concat(chunks));
@@ -159,7 +177,7 @@ async function readLimited(response: Response): Promise<string> {
 function parse(text: string): Record<string, unknown> {
   const content: unknown = JSON.parse(text);
   if (typeof content !== "object" || content === null || Array.isArray(content))
-    throw new Error("it is no JSON object");
+    throw new Unfit("it is no JSON object");
   return content as Record<string, unknown>;
 }
 

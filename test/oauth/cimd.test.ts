@@ -200,22 +200,33 @@ describe("documents that are refused, on a page that helps", () => {
     redirect_uris: [REDIRECT],
     ...changes,
   });
-  test.each<[string, () => () => Response | Promise<Response>]>([
-    ["404", () => () => new Response("", { status: 404 })],
+  test.each<[string, string, () => () => Response | Promise<Response>]>([
+    ["404", "It was answered with status 404.", () => () => new Response("", { status: 404 })],
     [
       "a redirect to a good one",
+      "It was answered with status 302.",
       () => () =>
         new Response(null, { status: 302, headers: { location: net.url(HOST, "/good") } }),
     ],
-    ["HTML", () => () => new Response("<p>", { headers: { "content-type": "text/html" } })],
+    [
+      "HTML",
+      "It is not JSON by its media type.",
+      () => () => new Response("<p>", { headers: { "content-type": "text/html" } }),
+    ],
     [
       "JSON under another type",
+      "It is not JSON by its media type.",
       () => () =>
         new Response(JSON.stringify(good({})), { headers: { "content-type": "text/plain" } }),
     ],
-    ["no JSON", () => () => new Response("{", { headers: { "content-type": "application/json" } })],
+    [
+      "no JSON",
+      "It is not valid JSON.",
+      () => () => new Response("{", { headers: { "content-type": "application/json" } }),
+    ],
     [
       "a BOM",
+      "It is not valid JSON.",
       () => () =>
         new Response(`\uFEFF${JSON.stringify(good({}))}`, {
           headers: { "content-type": "application/json" },
@@ -223,30 +234,42 @@ describe("documents that are refused, on a page that helps", () => {
     ],
     [
       "no UTF-8",
+      "It is not UTF-8.",
       () => () =>
         new Response(new Uint8Array([0x7b, 0xff, 0x7d]), {
           headers: { "content-type": "application/json" },
         }),
     ],
-    ["an array", () => json([])],
-    ["null", () => json(null)],
-    ["11 KB", () => json(good({ x: "y".repeat(11_000) }))],
-    ["another client_id", () => json(good({ client_id: `${id}/` }))],
-    ["no client_id", () => json(good({ client_id: undefined }))],
-    ["no name", () => json(good({ client_name: undefined }))],
-    ["no redirect URIs", () => json(good({ redirect_uris: [] }))],
+    ["an array", "It is no JSON object.", () => json([])],
+    ["null", "It is no JSON object.", () => json(null)],
+    ["11 KB", "It is larger than 10240 bytes.", () => json(good({ x: "y".repeat(11_000) }))],
+    [
+      "another client_id",
+      "Its client_id is another one.",
+      () => json(good({ client_id: `${id}/` })),
+    ],
+    ["no client_id", "Its client_id is another one.", () => json(good({ client_id: undefined }))],
+    ["no name", "It has no client_name.", () => json(good({ client_name: undefined }))],
+    ["no redirect URIs", "It has no redirect_uris.", () => json(good({ redirect_uris: [] }))],
     [
       "a redirect URI nobody may register",
+      "Its redirect URI javascript:alert(1) may not be registered.",
       () => json(good({ redirect_uris: ["javascript:alert(1)"] })),
     ],
-    ["a secret", () => json(good({ client_secret: "x" }))],
-    ["client_secret_expires_at", () => json(good({ client_secret_expires_at: 0 }))],
+    ["a secret", "It has client_secret.", () => json(good({ client_secret: "x" }))],
+    [
+      "client_secret_expires_at",
+      "It has client_secret_expires_at.",
+      () => json(good({ client_secret_expires_at: 0 })),
+    ],
     [
       "a shared-secret method",
+      "It asks for a way to authenticate that needs a shared secret.",
       () => json(good({ token_endpoint_auth_method: "client_secret_basic" })),
     ],
     [
       "a private key",
+      "Its jwks holds a secret key.",
       () =>
         json(
           good({
@@ -257,10 +280,12 @@ describe("documents that are refused, on a page that helps", () => {
     ],
     [
       "no keys for private_key_jwt",
+      "It has no usable jwks.",
       () => json(good({ token_endpoint_auth_method: "private_key_jwt" })),
     ],
     [
       "an inner jwks_uri",
+      "Its jwks_uri cannot be fetched.",
       () =>
         json(
           good({
@@ -269,12 +294,14 @@ describe("documents that are refused, on a page that helps", () => {
           }),
         ),
     ],
-  ])("%s", async (_name, make) => {
+  ])("%s: %s", async (_name, cause, make) => {
     net.documents.set(id, make());
     net.documents.set(net.url(HOST, "/good"), json(good({})));
-    const page = await see();
+    const page = (await see()).replace(/\s+/g, " ");
     expect(page).toStartWith("400 ");
     expect(page).toContain("could not be used");
+    expect(page).toContain(`<dt>Reason</dt> <dd>${cause}</dd>`);
+    expect(page).toContain(`<code>client_id=${id}</code>`);
     expect(page).toContain("codex mcp login");
     expect(net.asked.filter((each) => each.endsWith("/good"))).toEqual([]);
   });
@@ -294,14 +321,36 @@ describe("documents that are refused, on a page that helps", () => {
     expect(await see()).toStartWith("400 ");
   }, 10_000);
 
-  test("to the outside all of them look alike", async () => {
-    const pages = [];
+  test.each<[string, string, () => string]>([
+    ["a name that leads nowhere", "Its host could not be reached.", () => "https://nowhere.dev/c"],
+    ["an inner address", "Its host could not be reached.", () => "https://inner.dev/c"],
+    ["a closed port", "Its host could not be reached.", () => `https://${HOST}:4443/c`],
+    [
+      "a certificate of another name",
+      "The certificate of its host is not valid.",
+      () => net.url("www.claude.ai", "/c"),
+    ],
+    ["keys that are not there", "Of its keys at ", () => id],
+  ])("%s: %s", async (_name, cause, address) => {
+    net.names.set("inner.dev", ["10.0.0.1"]).set("www.claude.ai", ["127.0.0.1"]);
+    const keys = net.url(HOST, "/keys/none");
+    publish({ token_endpoint_auth_method: "private_key_jwt", jwks_uri: keys });
+    const response = await owner.get(authorizationUrl(server, address()));
+    expect(response.status).toBe(400);
+    const page = (await response.text()).replace(/\s+/g, " ");
+    expect(page).toContain(`<dt>Reason</dt> <dd>${cause}`);
+  });
+
+  test("to the outside all of them look alike: status, headers, and nothing of what was answered", async () => {
+    const seen = new Set<string>();
     for (const status of [404, 500, 403]) {
       net.documents.set(id, () => new Response("secret inner words", { status }));
-      pages.push((await see()).replace(/request <code>[^<]*/g, ""));
+      const response = await owner.get(url());
+      const { "x-request-id": _id, ...headers } = Object.fromEntries(response.headers);
+      seen.add(JSON.stringify([response.status, headers]));
+      expect(await response.text()).not.toContain("secret inner words");
     }
-    expect(new Set(pages).size).toBe(1);
-    expect(pages[0]).not.toContain("secret inner words");
+    expect(seen.size).toBe(1);
   });
 });
 
