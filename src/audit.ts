@@ -12,6 +12,7 @@ export type EventName =
   | "login_failed"
   | "logout"
   | "password_changed"
+  | "alert_failed"
   | "client_registered"
   | "client_deleted"
   | "client_renamed"

@@ -1,4 +1,5 @@
 // What handlers are given. Types only: the values are built once, in cli/open.ts.
+import type { Alerts } from "./alerts/bell.ts";
 import type { Attempts } from "./attempts/trail.ts";
 import type { Audit } from "./audit.ts";
 import type { Config, Server } from "./config.ts";
@@ -33,6 +34,8 @@ export interface Deps {
   readonly setupToken: string;
   /** Clients on their way in, as far as they came. */
   readonly attempts: Attempts;
+  /** Tells the owner at once. */
+  readonly alerts: Alerts;
 }
 
 /** What app.ts found out about one request. */

@@ -167,6 +167,27 @@ export const settings = {
     help: "throttles on login, registration and wrong tokens",
     parse: (text) => oneOf(text, ["on", "off"]) === "on",
   }),
+  alertWebhook: setting({
+    flag: "alert-webhook",
+    placeholder: "<https://...>",
+    fallback: "",
+    help: "URL that is told at once of new clients and connections, of tokens that come back, and of guessed passwords",
+    parse: (text) => (text === "" ? "" : upstreamUrl(text)),
+  }),
+  alertNtfy: setting({
+    flag: "alert-ntfy",
+    placeholder: "<https://...>",
+    fallback: "",
+    help: "ntfy topic that is told the same",
+    parse: (text) => (text === "" ? "" : upstreamUrl(text)),
+  }),
+  alertCommand: setting({
+    flag: "alert-command",
+    placeholder: "<program>",
+    fallback: "",
+    help: "program that is run with the same on standard input, without a shell and without arguments",
+    parse: (text) => (/[/\\]/.test(text) ? resolve(text) : text),
+  }),
   unsafeFolder: setting({
     flag: "unsafe-folder",
     fallback: "false",

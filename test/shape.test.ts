@@ -23,7 +23,7 @@ const layers = [
   ["cli"],
   ["app"],
   ["account"],
-  ["admin"],
+  ["admin", "alerts"],
   ["gateway"],
   ["oauth"],
   ["login"],

@@ -3,6 +3,7 @@ import { lookup } from "node:dns/promises";
 import { readFile } from "node:fs/promises";
 import { isPublicAddress } from "../addresses.ts";
 import { changePassword } from "../admin/owner.ts";
+import { createAlerts } from "../alerts/bell.ts";
 import { createAttempts } from "../attempts/trail.ts";
 import { openAudit } from "../audit.ts";
 import type { Config } from "../config.ts";
@@ -62,12 +63,16 @@ export async function open(
     },
     fatal: failed.resolve,
   });
+  const alerts = createAlerts(config, (way, why) =>
+    audit.record("alert_failed", { way, reason: why }),
+  );
   const audit = openAudit({
     folder: config.data,
     now: store.now,
     print: (event) => {
       const line = eventLine(event);
       if (line !== undefined) terminal.log(line);
+      alerts.hear(event);
     },
   });
   for (const { kind, message } of notices) audit.record("folder", { kind, message });
@@ -87,6 +92,7 @@ export async function open(
     formKey: randomToken(),
     setupToken: randomToken(),
     attempts: createAttempts(store.now),
+    alerts,
   };
   return {
     deps,
@@ -94,7 +100,7 @@ export async function open(
     counters: store.counters,
     failed: failed.promise,
     close: async () => {
-      await store.close();
+      await Promise.all([store.close(), alerts.close()]);
       audit.close();
     },
   };
@@ -102,12 +108,14 @@ export async function open(
 
 /** The same server under changed settings: what lasts, and what is remembered, stays. @throws {FatalError} */
 export async function withConfig(deps: Deps, config: Config): Promise<Deps> {
+  const tokenHash = await initialAccessTokenHash(config);
+  deps.alerts.use(config);
   const isSame = config.rateLimits === deps.config.rateLimits;
   return {
     ...deps,
     config,
     limits: isSame ? deps.limits : createLimits(config.rateLimits, deps.monotonic),
-    initialAccessTokenHash: await initialAccessTokenHash(config),
+    initialAccessTokenHash: tokenHash,
   };
 }
 

@@ -15,7 +15,7 @@ const REMEMBERED = 600;
 
 type Redemption =
   | { readonly kind: "redeemed"; readonly code: Code; readonly grant: NewGrant }
-  | { readonly kind: "replayed"; readonly family: string }
+  | { readonly kind: "replayed"; readonly family: string; readonly code: Code }
   | { readonly kind: "refused"; readonly error: OAuthError };
 
 /** @throws {OAuthError} invalid_grant, invalid_target, or temporarily_unavailable with the code still good */
@@ -40,7 +40,7 @@ export async function redeem(
     const problem = mismatch(code, asked);
     // A replay without the verifier proves nothing and must not end the victim's grant (OAuth 2.1 §4.1.3).
     if (code.family !== undefined) {
-      redemption = problem ? refused(problem) : { kind: "replayed", family: code.family };
+      redemption = problem ? refused(problem) : { kind: "replayed", family: code.family, code };
       return code;
     }
     if (problem) {
@@ -94,7 +94,12 @@ async function settle(
     // RFC 6749 §4.1.2: used more than once, the tokens that came of it are revoked.
     const { family } = redemption;
     await deps.store.revoke((draft) => endGrant(draft, family, seconds(deps.now())));
-    deps.audit.record("code_replayed", { family, address: call.address });
+    deps.audit.record("code_replayed", {
+      client: redemption.code.client_id,
+      name: redemption.code.client_name,
+      family,
+      address: call.address,
+    });
     throw dead("the code was redeemed before; its grant is revoked");
   }
   const { code, grant } = redemption;
@@ -107,6 +112,8 @@ async function settle(
   }
   deps.audit.record("grant_created", {
     client: code.client_id,
+    name: code.client_name,
+    redirect_uri: code.redirect_uri,
     family: grant.family,
     scope: code.scope,
     resource: code.resource,

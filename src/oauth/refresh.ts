@@ -58,7 +58,11 @@ export async function refresh(
       throw outcome.error;
     case "reused":
       await endReused(asked, deps);
-      deps.audit.record("refresh_reused", { ...about, generation: token.generation });
+      deps.audit.record("refresh_reused", {
+        ...about,
+        name: client.client.client_name,
+        generation: token.generation,
+      });
       throw dead("a superseded refresh token came back; the grant is revoked");
     case "replayed":
       if (outcome.late)
