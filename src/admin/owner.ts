@@ -1,7 +1,7 @@
 // The owner's password, and the end of everything that was ever let in. Signing in is login/.
 import type { Deps } from "../deps.ts";
 import { OAuthError } from "../errors.ts";
-import { passwordProblem } from "../login/owner.ts";
+import { newOwner, passwordProblem } from "../login/owner.ts";
 import { removeSetupLink } from "../login/setup.ts";
 import { endEverything } from "../oauth/grants.ts";
 import { seconds } from "../primitives.ts";
@@ -39,12 +39,7 @@ export async function changePassword(
   const result = await deps.store.revoke((draft): PasswordChange => {
     if (draft.get("owner", "owner"))
       return { owner: "changed", revoked: endEverything(draft, now, hash) };
-    draft.put("owner", "owner", {
-      password_hash: hash,
-      epoch: 1,
-      created_at: now,
-      password_changed_at: now,
-    });
+    draft.put("owner", "owner", newOwner(hash, now));
     return { owner: "created", revoked: 0 };
   });
   removeSetupLink(deps);

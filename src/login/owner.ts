@@ -71,18 +71,21 @@ export function passwordProblem(password: string): string | undefined {
   return undefined;
 }
 
+/** @param now epoch seconds */
+export const newOwner = (passwordHash: string, now: number): Owner => ({
+  password_hash: passwordHash,
+  epoch: 1,
+  created_at: now,
+  password_changed_at: now,
+});
+
 /** Makes the owner, once. Returns undefined when there is one already: of two setups at once, one wins. */
 export async function createOwner(password: string, deps: Deps): Promise<Owner | undefined> {
   const passwordHash = await deps.passwords.hash(password);
   const now = seconds(deps.now());
   return deps.store.update((draft) => {
     if (draft.get("owner", "owner")) return undefined;
-    const owner: Owner = {
-      password_hash: passwordHash,
-      epoch: 1,
-      created_at: now,
-      password_changed_at: now,
-    };
+    const owner = newOwner(passwordHash, now);
     draft.put("owner", "owner", owner);
     return owner;
   });
