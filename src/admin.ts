@@ -28,8 +28,9 @@ import {
   revokeCode,
 } from "./admin/sessions.ts";
 import { showServer } from "./admin/server.ts";
+import { recordError } from "./audit.ts";
 import type { Deps } from "./deps.ts";
-import { OAuthError, errorResponse, reason } from "./errors.ts";
+import { OAuthError, errorResponse } from "./errors.ts";
 import { readJsonObject } from "./form.ts";
 
 export const ADMIN_PATH = "/admin/api";
@@ -72,26 +73,29 @@ export const adminRoutes: readonly AdminRoute[] = [
 export type Caller = Pick<Asked, "actor" | "session">;
 
 /** Answers a request of the owner's shell: the socket's, or one of this process. */
-export const admin = (request: Request, deps: Deps): Promise<Response> =>
-  answerOwner(request, new URL(request.url).pathname, { actor: { via: "command" } }, deps);
+export async function admin(request: Request, deps: Deps): Promise<Response> {
+  const path = new URL(request.url).pathname;
+  try {
+    return await answerOwner(request, path, { actor: { via: "command" } }, deps);
+  } catch (error) {
+    return errorResponse(recordError(deps.audit, error, { path }));
+  }
+}
 
-/** Answers one request; `path` starts with ADMIN_PATH, and its segments are still encoded. */
+/**
+ * Answers one request; `path` starts with ADMIN_PATH, and its segments are still encoded.
+ * @throws {OAuthError}
+ */
 export async function answerOwner(
   request: Request,
   path: string,
   caller: Caller,
   deps: Deps,
 ): Promise<Response> {
-  try {
-    const { verb, id } = findRoute(request.method, path);
-    const query = new URL(request.url).searchParams;
-    const answer = await verb({ ...caller, id, query, body: await readBody(request) }, deps);
-    return Response.json(answer, { headers: { "cache-control": "no-store" } });
-  } catch (error) {
-    if (error instanceof OAuthError) return errorResponse(error);
-    deps.audit.record("server_error", { path, error: reason(error) });
-    return errorResponse(new OAuthError("server_error", "something went wrong in the server"));
-  }
+  const { verb, id } = findRoute(request.method, path);
+  const query = new URL(request.url).searchParams;
+  const answer = await verb({ ...caller, id, query, body: await readBody(request) }, deps);
+  return Response.json(answer, { headers: { "cache-control": "no-store" } });
 }
 
 /** @throws {OAuthError} 404 or 405 */

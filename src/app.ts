@@ -7,7 +7,8 @@ import { originOf, seeRefusal } from "./attempts/sights.ts";
 import type { StepName } from "./attempts/steps.ts";
 import type { Config } from "./config.ts";
 import type { Call, Deps, Handler } from "./deps.ts";
-import { type ErrorCode, OAuthError, StoreUnavailable, errorResponse } from "./errors.ts";
+import { recordError } from "./audit.ts";
+import { OAuthError, asOAuthError, errorResponse } from "./errors.ts";
 import { gateway } from "./gateway/mount.ts";
 import {
   addCors,
@@ -101,7 +102,10 @@ export function createApp(deps: Deps): App {
 
 function routedApp(deps: Deps): H3 {
   const { config } = deps;
-  const h3 = new H3({ silent: true, onError: (error) => errorResponse(asOAuthError(error)) });
+  const h3 = new H3({
+    silent: true,
+    onError: (error) => errorResponse(asOAuthError(inOurWords(error))),
+  });
   // Unique over restarts, and cheaper than random bytes for every request.
   const start = randomToken(6);
   let count = 0;
@@ -259,41 +263,21 @@ function limitBody(event: H3Event, limit: number): void {
 
 /** The only place where an error becomes an answer. */
 function renderError(thrown: unknown, form: Route["errors"], call: Call, deps: Deps): Response {
-  const error = asOAuthError(thrown);
-  if (error.code === "server_error" || error instanceof StoreUnavailable) {
-    const cause = thrown instanceof OAuthError ? (thrown.cause ?? thrown) : thrown;
-    deps.audit.record("server_error", {
-      request: call.requestId,
-      path: call.path,
-      error: error.detail ?? String(cause),
-      ...(!(thrown instanceof OAuthError) && cause instanceof Error && { stack: cause.stack }),
-    });
-  } else if (error.detail !== undefined || form === "page") {
-    // A page names its request, so that whoever sees it finds the log line.
-    deps.audit.record("request_refused", {
-      request: call.requestId,
-      path: call.path,
-      code: error.code,
-      detail: error.detail ?? error.message,
-      address: call.address,
-    });
-  }
+  const { requestId: request, path, address } = call;
+  const where = { request, path, address };
+  // A page names its request, so that whoever sees it finds the log line.
+  const error = recordError(deps.audit, inOurWords(thrown), where, form === "page");
   if (error.redirect) return redirectError(error, error.redirect, call.requestId, deps);
   if (form === "json") return errorResponse(error);
   return errorPage({ base: deps.config.basePath, error, requestId: call.requestId });
 }
 
-/** What h3 throws (body too large, malformed path) and what nobody expected, in our own words. */
-function asOAuthError(thrown: unknown): OAuthError {
-  if (thrown instanceof OAuthError) return thrown;
-  if (HTTPError.isError(thrown) && thrown.status < 500) {
-    const words: Record<number, string> = { 413: "the body is too large" };
-    return new OAuthError("invalid_request", words[thrown.status] ?? "the request is malformed", {
-      status: thrown.status,
-    });
-  }
-  const code: ErrorCode = "server_error";
-  return new OAuthError(code, "something went wrong in the server", { cause: thrown });
+/** What h3 refuses (body too large, malformed path), in our own words; anything else as it is. */
+function inOurWords(thrown: unknown): unknown {
+  if (!HTTPError.isError(thrown) || thrown.status >= 500) return thrown;
+  const { status } = thrown;
+  const message = status === 413 ? "the body is too large" : "the request is malformed";
+  return new OAuthError("invalid_request", message, { status });
 }
 
 export interface Listener {
@@ -310,7 +294,7 @@ export function listen(app: App, hostname: string, port: number): Listener {
     // srvx's own shutdown takes seconds and does not end the process (cli/serve.ts does that).
     gracefulShutdown: false,
     // A Host that no URL can have fails before any route; Bun's page for that shows paths, source and stack.
-    error: () => errorResponse(asOAuthError(HTTPError.status(400))),
+    error: () => errorResponse(asOAuthError(inOurWords(HTTPError.status(400)))),
     // Outside of its development mode Bun shares the port with whoever else asks for it, and connections go to either.
     bun: { development: false, reusePort: false },
   });

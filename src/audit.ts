@@ -2,6 +2,7 @@
 // a reason to refuse a request.
 import { closeSync, fstatSync, openSync, renameSync, rmSync, writeSync } from "node:fs";
 import { join } from "node:path";
+import { type OAuthError, StoreUnavailable, asOAuthError } from "./errors.ts";
 
 export type EventName =
   | "start"
@@ -71,6 +72,32 @@ export const oneLine = (text: string): string =>
 function redact(text: string): string {
   const safe = text.replace(secret, "$1[redacted]").replace(bearer, "$1 [redacted]");
   return oneLine(safe.slice(0, 500));
+}
+
+/**
+ * What is told of an error that becomes an answer: every failure of ours, and refusals that have a reason, or all of them.
+ * @param where request, path and the like
+ * @returns the error to answer with
+ */
+export function recordError(
+  audit: Audit,
+  thrown: unknown,
+  where: Fields,
+  allRefusals = false,
+): OAuthError {
+  const error = asOAuthError(thrown);
+  if (error.code === "server_error" || error instanceof StoreUnavailable) {
+    const cause = error.cause ?? error;
+    audit.record("server_error", {
+      ...where,
+      error: error.detail ?? String(cause),
+      ...(error !== thrown && cause instanceof Error && { stack: cause.stack }),
+    });
+  } else if (error.detail !== undefined || allRefusals) {
+    const { code, detail = error.message } = error;
+    audit.record("request_refused", { ...where, code, detail });
+  }
+  return error;
 }
 
 export function openAudit(options: AuditOptions): Audit {

@@ -123,6 +123,12 @@ export const tooManyRequests = (message: string, wait: number, advice?: string):
     ...(advice !== undefined && { advice }),
   });
 
+/** What nobody expected, in our own words. */
+export const asOAuthError = (thrown: unknown): OAuthError =>
+  thrown instanceof OAuthError
+    ? thrown
+    : new OAuthError("server_error", "something went wrong in the server", { cause: thrown });
+
 /** A start or a command that cannot go on: one line for a person, and the exit code of sysexits(3). */
 export class FatalError extends Error {
   readonly exitCode: number;

@@ -19,7 +19,7 @@ describe("a path that no route names is 404", () => {
     expect(await answer.text()).toContain("There is nothing here");
   });
 
-  test.each(["/nothing", "/admin/api/clients"])("%s: JSON for programs", async (path) => {
+  test.each(["/nothing", "/admin", "/admin/apis"])("%s: JSON for programs", async (path) => {
     for (const accept of ["*/*", "application/json", ""]) {
       const answer = await server.fetch(path, { headers: { accept } });
       expect(answer.status).toBe(404);
