@@ -9,6 +9,8 @@ import type { Config } from "./config.ts";
 import type { Call, Deps, Handler } from "./deps.ts";
 import { recordError } from "./audit.ts";
 import { OAuthError, asOAuthError, errorResponse } from "./errors.ts";
+import { healthz, readyz } from "./health.ts";
+import type { Metrics, RouteCounts } from "./metrics.ts";
 import { gateway } from "./gateway/mount.ts";
 import {
   addCors,
@@ -42,6 +44,8 @@ interface Route {
   readonly errors: "json" | "page";
   /** Whether scripts of any web origin may call it. */
   readonly cors: boolean;
+  /** Asked by bare address. */
+  readonly anyHost?: true;
   /** Bytes of the largest body; absent: the handler streams it. */
   readonly body?: number;
   /** What a client tries with it on its way in. */
@@ -56,7 +60,8 @@ const page = { errors: "page", cors: false, body: 32 * KB } as const;
 // prettier-ignore
 export const routes: readonly Route[] = [
   { method: "GET",  path: "/",           source: "-",                who: "anyone", handler: home,       ...page },
-  { method: "GET",  path: "/healthz",    source: "-",                who: "anyone", handler: healthz,    ...api },
+  { method: "GET",  path: "/healthz",    source: "-",                who: "anyone", handler: healthz,    ...api, anyHost: true },
+  { method: "GET",  path: "/readyz",     source: "-",                who: "anyone", handler: readyz,     ...api, anyHost: true },
   { method: "GET",  path: "/authorize",  source: "RFC 6749 §3.1",    who: "anyone", handler: authorize,  ...page, step: "authorization" },
   { method: "POST", path: "/consent",    source: "RFC 6749 §4.1.2",  who: "owner",  handler: consent,    ...page, step: "consent" },
   { method: "POST", path: "/token",      source: "RFC 6749 §3.2",    who: "client", handler: token,      ...api, body: 16 * KB },
@@ -74,10 +79,6 @@ export const routes: readonly Route[] = [
 ];
 
 const gatewayMethods = ["GET", "POST", "DELETE"] as const;
-
-function healthz(): Response {
-  return Response.json({ status: "ok" }, { headers: { "cache-control": "no-store" } });
-}
 
 export interface App {
   readonly fetch: (request: Request) => Response | Promise<Response>;
@@ -104,13 +105,18 @@ function routedApp(deps: Deps): H3 {
   const { config } = deps;
   const h3 = new H3({
     silent: true,
-    onError: (error) => errorResponse(asOAuthError(inOurWords(error))),
+    onError: (error) => {
+      const refused = asOAuthError(inOurWords(error));
+      deps.metrics.route(OTHER, OTHER).count(refused.status, 0);
+      return errorResponse(refused);
+    },
   });
   // Unique over restarts, and cheaper than random bytes for every request.
   const start = randomToken(6);
   let count = 0;
   const mount = (path: string, rows: readonly Route[]): void => {
-    h3.all(path, (event) => answer(event, rows, `${start}-${(++count).toString(36)}`, deps));
+    const mounted = mountOf(rows, deps.metrics);
+    h3.all(path, (event) => answer(event, mounted, `${start}-${(++count).toString(36)}`, deps));
   };
   const enabled = routes.filter((route) => route.path !== "/register" || config.registration);
   for (const [path, rows] of Map.groupBy(enabled, (route) => config.basePath + route.path))
@@ -151,6 +157,23 @@ function routedApp(deps: Deps): H3 {
   return h3;
 }
 
+/** In metrics: what no route names. */
+const OTHER = "other";
+
+interface Mount {
+  readonly rows: readonly Route[];
+  /** By row; of what no row takes under undefined. */
+  readonly counts: ReadonlyMap<Route | undefined, RouteCounts>;
+}
+
+function mountOf(rows: readonly Route[], metrics: Metrics): Mount {
+  const counts = new Map<Route | undefined, RouteCounts>([
+    [undefined, metrics.route(OTHER, rows[0]?.path ?? OTHER)],
+  ]);
+  for (const row of rows) counts.set(row, metrics.route(row.method, row.path));
+  return { rows, counts };
+}
+
 const nothingHere = ({ path }: Call): OAuthError =>
   new OAuthError("invalid_request", "there is nothing here", {
     status: 404,
@@ -165,10 +188,11 @@ const unnamed = (request: Request): Pick<Route, "errors" | "cors" | "who"> => ({
 
 async function answer(
   event: H3Event,
-  rows: readonly Route[],
+  { rows, counts }: Mount,
   requestId: string,
   deps: Deps,
 ): Promise<Response> {
+  const began = deps.monotonic();
   const { req } = event;
   const { config } = deps;
   const native = req;
@@ -196,6 +220,7 @@ async function answer(
   response.headers.set("x-content-type-options", "nosniff");
   response.headers.set("x-request-id", requestId);
   if (config.https) response.headers.set("strict-transport-security", "max-age=31536000");
+  counts.get(row)?.count(response.status, deps.monotonic() - began);
   return req.method === "HEAD" ? new Response(null, response) : response;
 }
 
@@ -218,10 +243,7 @@ async function route(
     throw new OAuthError("invalid_request", "the path can be read in more than one way");
   }
   // DNS rebinding: a foreign name that resolves to us gets nothing. Health checks come by bare address.
-  if (
-    call.path !== `${deps.config.basePath}/healthz` &&
-    !isOwnHost(req.headers.get("host"), deps.config)
-  ) {
+  if (!row?.anyHost && !isOwnHost(req.headers.get("host"), deps.config)) {
     throw new OAuthError("invalid_request", "this server does not answer to that Host", {
       status: deps.config.loopback ? 403 : 421,
       detail: `host ${req.headers.get("host")}`,

@@ -4,6 +4,7 @@ import type { Attempts } from "./attempts/trail.ts";
 import type { Audit } from "./audit.ts";
 import type { Config, Server } from "./config.ts";
 import type { Limits } from "./limits.ts";
+import type { Metrics } from "./metrics.ts";
 import type { FirstUses } from "./oauth/access.ts";
 import type { DocumentCache } from "./oauth/cimd.ts";
 import type { FetchSlots, Internet } from "./oauth/outbound.ts";
@@ -16,11 +17,14 @@ export interface Deps {
   readonly store: Store;
   readonly audit: Audit;
   readonly limits: Limits;
+  readonly metrics: Metrics;
   readonly passwords: Passwords;
   /** Epoch milliseconds. */
   readonly now: () => number;
   /** Monotonic milliseconds. */
   readonly monotonic: () => number;
+  /** Whether changes can be saved at the moment. */
+  readonly isReady: () => Promise<boolean>;
   /** Where client documents come from. */
   readonly internet: Internet;
   readonly documents: DocumentCache;

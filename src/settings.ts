@@ -160,6 +160,14 @@ export const settings = {
     atStart: true,
     parse: (text) => (text === "" ? "" : resolve(text)),
   }),
+  metricsPort: setting({
+    flag: "metrics-port",
+    placeholder: "<number>",
+    fallback: "off",
+    help: "port on 127.0.0.1 that serves /metrics for Prometheus; data/admin.sock always does",
+    atStart: true,
+    parse: (text) => (text === "off" ? 0 : wholeNumber(text, 1, 65_535)),
+  }),
   rateLimits: setting({
     flag: "rate-limits",
     placeholder: "<on|off>",

@@ -34,7 +34,7 @@ test("the settings table is the one of src/settings.ts (UPDATE_README=1 writes i
 });
 
 test("the settings that need a restart are the ones of src/settings.ts", () => {
-  const sentence = /Only (.+) need a restart\./.exec(readme)?.[1] ?? "";
+  const sentence = /Only ([\s\S]+?) need a restart\./.exec(readme)?.[1] ?? "";
   const named = [...sentence.matchAll(/--([a-z-]+)/g)].map(([, flag = ""]) => flag);
   const atStart = settingKeys.filter((key) => settings[key].atStart);
   expect(named.toSorted()).toEqual(atStart.map((key) => settings[key].flag).toSorted());

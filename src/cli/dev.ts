@@ -12,7 +12,8 @@ import { type Config, type Reading, readSettings } from "../config.ts";
 import type { Deps } from "../deps.ts";
 import { FatalError } from "../errors.ts";
 import { type GivenSettings, type SettingKey, settings } from "../settings.ts";
-import { type Front, listenOn, serve } from "./serve.ts";
+import { type Front, listenOn } from "./front.ts";
+import { serve } from "./serve.ts";
 import type { Terminal } from "./terminal.ts";
 
 /** listhen takes Node handlers only, and its shutdown code stumbles over a socket that is gone: so the socket is pinned. */

@@ -9,6 +9,7 @@ import { openAudit } from "../audit.ts";
 import type { Config } from "../config.ts";
 import type { Deps } from "../deps.ts";
 import { FatalError, reason } from "../errors.ts";
+import { readiness } from "../health.ts";
 import { createLimits } from "../limits.ts";
 import { createPasswords, passwordProblem, verifyOwner } from "../login/owner.ts";
 import { createFirstUses } from "../oauth/access.ts";
@@ -16,6 +17,7 @@ import { createDocumentCache } from "../oauth/cimd.ts";
 import { createFetchSlots } from "../oauth/outbound.ts";
 import { monotonicClock, randomToken, sha256, wallClock } from "../primitives.ts";
 import { type Notice, type OpenStore, openStore } from "../store/folder.ts";
+import { serverMetrics } from "./families.ts";
 import { type Terminal, eventLine } from "./terminal.ts";
 
 export interface Opened {
@@ -66,10 +68,12 @@ export async function open(
   const alerts = createAlerts(config, (way, why) =>
     audit.record("alert_failed", { way, reason: why }),
   );
+  const metrics = serverMetrics(store, clock);
   const audit = openAudit({
     folder: config.data,
     now: store.now,
     print: (event) => {
+      metrics.event(event.event);
       const line = eventLine(event);
       if (line !== undefined) terminal.log(line);
       alerts.hear(event);
@@ -81,9 +85,11 @@ export async function open(
     store,
     audit,
     limits: createLimits(config.rateLimits, clock.monotonic),
+    metrics,
     passwords: createPasswords(),
     now: store.now,
     monotonic: clock.monotonic,
+    isReady: readiness({ ...clock, store, path: config.data, issuer: config.issuer }),
     internet: { resolve: resolveHost, isAllowed: isPublicAddress },
     documents: createDocumentCache(),
     fetchSlots: createFetchSlots(),

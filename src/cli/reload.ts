@@ -4,6 +4,7 @@ import { join } from "node:path";
 import type { Audit } from "../audit.ts";
 import { CONFIG_FILE, type Config, type Reading, resolveConfig } from "../config.ts";
 import { FatalError, reason } from "../errors.ts";
+import type { Family, Metrics } from "../metrics.ts";
 import { settingKeys, settings } from "../settings.ts";
 import type { Terminal } from "./terminal.ts";
 import { watchFiles } from "./watch.ts";
@@ -19,6 +20,7 @@ export interface ReloadOptions {
   readonly files: () => readonly string[];
   readonly terminal: Terminal;
   readonly audit: Audit;
+  readonly metrics: Metrics;
   readonly now: () => number;
 }
 
@@ -32,6 +34,8 @@ export function startReload(options: ReloadOptions): Reload {
   const path = join(options.started.values.data, CONFIG_FILE);
   let running = options.started;
   let queue = Promise.resolve();
+  let last = { isGood: 1, at: options.now() };
+  options.metrics.collect(() => reloadFamilies(last));
   const watch = watchFiles({
     paths: () => [path, ...options.files()],
     changed: () => void reload.now(),
@@ -42,7 +46,9 @@ export function startReload(options: ReloadOptions): Reload {
     watch.know();
     try {
       running = await takeUp(running, options);
+      last = { isGood: 1, at: options.now() };
     } catch (error) {
+      last = { ...last, isGood: 0 };
       tellRefusal(error, options);
     }
   };
@@ -53,6 +59,24 @@ export function startReload(options: ReloadOptions): Reload {
   // What changed while the folder was being opened came before the first look.
   if (differs(options)) void reload.now();
   return reload;
+}
+
+/** @param last whether the last reading was good, and when the last good one was, epoch milliseconds */
+function reloadFamilies(last: { isGood: number; at: number }): Family[] {
+  return [
+    {
+      name: "postern_settings_last_reload_successful",
+      type: "gauge",
+      help: "1 when the settings were good at the last look, 0 when they were refused.",
+      samples: [{ value: last.isGood }],
+    },
+    {
+      name: "postern_settings_last_reload_success_timestamp_seconds",
+      type: "gauge",
+      help: "When good settings were last read, in seconds since 1970.",
+      samples: [{ value: last.at / 1000 }],
+    },
+  ];
 }
 
 function differs({ started, reread }: ReloadOptions): boolean {
@@ -106,7 +130,7 @@ function compareReadings(
 function tellRefusal(error: unknown, { terminal, audit }: ReloadOptions): void {
   const hint = error instanceof FatalError ? error.hint : undefined;
   terminal.warn(
-    `settings stay as they were: ${reason(error)}${hint === undefined ? "" : `\nhint: ${hint}`}`,
+    `settings stay as they were: ${reason(error)}${hint === undefined ? "" : `\npostern: hint: ${hint}`}`,
   );
   audit.record("settings_refused", { reason: reason(error) });
 }

@@ -2,13 +2,16 @@
 import { chmodSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { admin } from "../admin.ts";
-import { type App, type Listener, createApp, listen } from "../app.ts";
-import { type Config, type Reading, resolveConfig } from "../config.ts";
+import { type Listener, createApp } from "../app.ts";
+import { type Reading, resolveConfig } from "../config.ts";
 import type { Deps } from "../deps.ts";
 import { FatalError, reason } from "../errors.ts";
 import { removeSetupLink, setupLink, writeSetupLink } from "../login/setup.ts";
+import { metricsResponse } from "../metrics.ts";
 import { ensureFolder } from "../oauth/clients.ts";
 import { serverOf } from "../oauth/rules.ts";
+import { type Front, bunFront } from "./front.ts";
+import { openMetricsPort } from "./metrics_port.ts";
 import { type Opened, applyPasswordFile, open, settingFiles, withConfig } from "./open.ts";
 import { type Reload, startReload } from "./reload.ts";
 import { type Signals, onSignals } from "./signals.ts";
@@ -16,54 +19,6 @@ import { type Terminal, standardTerminal, startBanner } from "./terminal.ts";
 
 /** Milliseconds that running requests have to end after a stop signal. */
 const DRAIN = 4000;
-
-/** What serves requests for one app; `dev` has its own. */
-export type Front = (app: App, config: Config) => Promise<Listener>;
-
-const bunFront: Front = (app, config) =>
-  listenOn(config, async (host) => listen(app, host, config.port));
-
-/** Listens on every address of the configuration, or on none. @throws {FatalError} */
-export async function listenOn(
-  { hosts, port }: Config,
-  one: (host: string) => Promise<Listener>,
-): Promise<Listener> {
-  const listeners: Listener[] = [];
-  try {
-    for (const host of hosts) {
-      try {
-        listeners.push(await one(host));
-      } catch (error) {
-        // A machine without IPv6 serves on 127.0.0.1 alone.
-        const optional = host === "::1" && /EADDRNOTAVAIL|EAFNOSUPPORT/.test(errorCode(error));
-        if (!optional) throw error;
-      }
-    }
-  } catch (error) {
-    await Promise.all(listeners.map((listener) => listener.close(true)));
-    throw portError(error, port);
-  }
-  return {
-    close: async (force) => void (await Promise.all(listeners.map((each) => each.close(force)))),
-  };
-}
-
-const errorCode = (error: unknown): string =>
-  error instanceof Error && "code" in error ? String(error.code) : "";
-
-function portError(error: unknown, port: number): FatalError {
-  const taken = errorCode(error) === "EADDRINUSE";
-  return new FatalError(
-    taken ? `port ${port} is taken` : `cannot listen on port ${port}: ${reason(error)}`,
-    {
-      exitCode: 1,
-      hint: taken
-        ? "stop the other program, or choose another port with --port"
-        : "choose another address with --host or --port",
-      cause: error,
-    },
-  );
-}
 
 export interface ServeOptions {
   readonly front?: Front;
@@ -109,6 +64,7 @@ async function serveUntil(signals: Signals, parts: Parts): Promise<void> {
   let { deps } = opened;
   let listener: Listener | undefined;
   let socket: Listener | undefined;
+  let scraped: Listener | undefined;
   let reload: Reload | undefined;
   try {
     signals.asked.throwIfAborted();
@@ -116,6 +72,7 @@ async function serveUntil(signals: Signals, parts: Parts): Promise<void> {
     const app = createApp(deps);
     listener = await front(app, deps.config);
     socket = openAdminSocket(() => deps, terminal);
+    scraped = openMetricsPort(deps);
     reload = startReload({
       ...deps,
       ...parts,
@@ -138,6 +95,7 @@ async function serveUntil(signals: Signals, parts: Parts): Promise<void> {
     reload?.stop();
     await listener?.close(true);
     await socket?.close(true);
+    await scraped?.close(true);
     removeSetupLink(deps);
     deps.audit.record("stop");
     await opened.close();
@@ -157,13 +115,18 @@ async function drain(listener: Listener, insisted: Promise<unknown>): Promise<vo
   clearTimeout(timer);
 }
 
+const ownersAnswer = (request: Request, deps: Deps): Promise<Response> =>
+  new URL(request.url).pathname === "/metrics"
+    ? metricsResponse(deps.metrics)
+    : admin(request, deps);
+
 /** data/admin.sock, 0600: who may open the file may do what the owner may. */
 function openAdminSocket(deps: () => Deps, terminal: Terminal): Listener | undefined {
   const path = join(deps().config.data, "admin.sock");
   let server: ReturnType<typeof Bun.serve> | undefined;
   try {
     rmSync(path, { force: true });
-    server = Bun.serve({ unix: path, fetch: (request) => admin(request, deps()) });
+    server = Bun.serve({ unix: path, fetch: (request) => ownersAnswer(request, deps()) });
     chmodSync(path, 0o600);
   } catch (error) {
     void server?.stop(true);

@@ -150,6 +150,7 @@ async function commitGroup(state: State): Promise<void> {
     memory.rev++;
     applyChanges(memory.tables, group.changes);
     counters.groups++;
+    counters.failuresInRow = 0;
     counters.changes += texts.length;
     settleOwed(state);
   }
@@ -197,6 +198,7 @@ function appendGroup(state: State, changes: readonly string[]): Promise<string> 
 function failGroup(state: State, taken: readonly Taken[], cause: unknown): void {
   const { memory, counters } = state;
   counters.failures++;
+  counters.failuresInRow++;
   if (cause instanceof FatalError && !state.stopped) {
     state.stopped = cause;
     state.fatal(cause);

@@ -30,6 +30,8 @@ export interface Counters {
   bytes: number;
   syncs: number;
   failures: number;
+  /** Groups that could not be saved since the last that was. */
+  failuresInRow: number;
   compactions: number;
 }
 
@@ -40,6 +42,7 @@ export const newCounters = (): Counters => ({
   bytes: 0,
   syncs: 0,
   failures: 0,
+  failuresInRow: 0,
   compactions: 0,
 });
 

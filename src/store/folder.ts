@@ -21,7 +21,7 @@ import {
 import { checkFileSystem, fileSystemType } from "./filesystem.ts";
 import { type FolderLock, lockFolder } from "./lock.ts";
 import { checkEntries, checkFolder } from "./permissions.ts";
-import { sweepExpired } from "./records.ts";
+import { type TableName, sweepExpired } from "./records.ts";
 import { type Base, type FolderFiles, type Recovered, recover } from "./recovery.ts";
 import { finishRestore } from "./restore.ts";
 import { type Running, startRunning } from "./running.ts";
@@ -61,6 +61,8 @@ export interface OpenStore extends Store {
   /** There was nothing at all in the folder. */
   readonly isNew: boolean;
   readonly counters: Readonly<Counters>;
+  /** How many records a table has. */
+  size(table: TableName): number;
   /** Epoch milliseconds to decide by: the clock's, unless it does not fit the folder or jumped. */
   now(): number;
   /** Writes the snapshot now. Rejects when that fails; nothing is lost then. */
@@ -200,6 +202,7 @@ function tablesOf(
     assertions: memoryTable({ cap: ASSERTIONS, whenFull: "refuse", ...clocks }),
     isNew,
     counters,
+    size: (table) => tables[table].size,
     now: clocks.now,
     update,
     revoke,
