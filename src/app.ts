@@ -276,8 +276,8 @@ async function route(
 function limitBody(event: H3Event, limit: number): void {
   const { headers } = event.req;
   const declared = headers.get("content-length");
-  // Measured: counting a body as it streams in costs as much as all the rest of a small request. RFC 9112 §6.3: one of
-  // declared length ends there.
+  // Measured: the stream that counts costs a refresh at least an eighth of its time. RFC 9112 §6.3: a body of declared
+  // length ends there.
   const counted = declared === null || headers.has("transfer-encoding");
   if (counted) assertBodySize(event, limit);
   else if (Number(declared) > limit) throw HTTPError.status(413);
