@@ -91,13 +91,8 @@ export async function open(
     monotonic: clock.monotonic,
     isReady: readiness({ ...clock, store, path: config.data, issuer: config.issuer }),
     internet: { resolve: resolveHost, isAllowed: isPublicAddress },
-    documents: createDocumentCache(),
-    fetchSlots: createFetchSlots(),
-    firstUses: createFirstUses(store, store.now),
+    ...emptyMemory(store),
     initialAccessTokenHash: initialAccessToken,
-    formKey: randomToken(),
-    setupToken: randomToken(),
-    attempts: createAttempts(store.now),
     alerts,
   };
   return {
@@ -111,6 +106,16 @@ export async function open(
     },
   };
 }
+
+/** What a server remembers until it stops, and the secrets that end with it. */
+const emptyMemory = (store: OpenStore) => ({
+  documents: createDocumentCache(),
+  fetchSlots: createFetchSlots(),
+  firstUses: createFirstUses(store, store.now),
+  attempts: createAttempts(store.now),
+  formKey: randomToken(),
+  setupToken: randomToken(),
+});
 
 /** The same server under changed settings: what lasts, and what is remembered, stays. @throws {FatalError} */
 export async function withConfig(deps: Deps, config: Config): Promise<Deps> {
