@@ -156,7 +156,7 @@ export const settings = {
     flag: "password-file",
     placeholder: "<file>",
     fallback: "",
-    help: "file with the owner's password, instead of the setup link",
+    help: "file with the owner's password, read at every start, instead of the setup link",
     atStart: true,
     parse: (text) => (text === "" ? "" : resolve(text)),
   }),

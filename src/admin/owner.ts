@@ -17,6 +17,8 @@ export async function revokeAll({ actor }: Asked, deps: Deps): Promise<{ revoked
 export interface PasswordChange {
   readonly owner: "created" | "changed";
   readonly revoked: number;
+  /** The file that says at every start what the password is, when the server was told of one. */
+  readonly password_file?: string;
 }
 
 /** `{password}`, first or new. A new one ends everything that was let in with the old one. */
@@ -24,7 +26,9 @@ export async function setPassword({ body, actor }: Asked, deps: Deps): Promise<P
   const { password } = body;
   if (typeof password !== "string")
     throw new OAuthError("invalid_request", "password must be a string");
-  return changePassword(password, deps, actor);
+  const { passwordFile } = deps.config;
+  const change = await changePassword(password, deps, actor);
+  return { ...change, ...(passwordFile !== "" && { password_file: passwordFile }) };
 }
 
 export async function changePassword(

@@ -5,6 +5,7 @@ import { ADMIN_PATH, admin } from "../admin.ts";
 import type { Config } from "../config.ts";
 import { FatalError, reason } from "../errors.ts";
 import { open } from "./open.ts";
+import { warn } from "./terminal.ts";
 
 /** Calls one admin verb in the running server, or, with the folder's lock, in this process. */
 export async function callAdmin<T>(
@@ -55,7 +56,7 @@ async function inProcess(config: Config, url: string, init: RequestInit): Promis
   }
   const quiet = {
     log: () => undefined,
-    warn: (text: string) => void process.stderr.write(`postern: warning: ${text}\n`),
+    warn,
   };
   const opened = await open(config, quiet);
   try {

@@ -1,11 +1,13 @@
 // The owner's password, the end of everything, and signed-in browsers.
 import { createInterface } from "node:readline";
+import type { PasswordChange } from "../admin/owner.ts";
 import type { SessionRow } from "../admin/sessions.ts";
 import type { Config } from "../config.ts";
 import { FatalError } from "../errors.ts";
 import { networkText } from "../web/text.ts";
 import { callAdmin, recordPath } from "./admin_client.ts";
 import { agoText, dayText, listing, shortId, show } from "./print.ts";
+import { warn } from "./terminal.ts";
 
 export async function listSessions(
   config: Config,
@@ -43,12 +45,14 @@ export async function setPassword(config: Config): Promise<number> {
   if (process.stdin.isTTY && password !== (await readPassword("Again: "))) {
     throw new FatalError("the two passwords differ, nothing was changed");
   }
-  const { owner, revoked } = await callAdmin<{ owner: string; revoked: number }>(
-    config,
-    "PUT",
-    "/password",
-    { password },
-  );
+  const change = await callAdmin<PasswordChange>(config, "PUT", "/password", { password });
+  const { owner, revoked, password_file: file } = change;
+  if (file !== undefined) {
+    warn(
+      `each start takes the password from ${file}: write the new one there too, ` +
+        "or the next start goes back to the old one and ends every login",
+    );
+  }
   return show(
     owner === "created"
       ? "password set"

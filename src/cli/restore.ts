@@ -23,7 +23,7 @@ import { lockFolder } from "../store/lock.ts";
 import { checkEntries, checkFolder } from "../store/permissions.ts";
 import { type FolderFiles, type Recovered, recover } from "../store/recovery.ts";
 import { afterRestore, restoreFiles } from "../store/restore.ts";
-import { countsText, nextCommand, timeText } from "./terminal.ts";
+import { countsText, nextCommand, timeText, warn } from "./terminal.ts";
 
 /** Bytes of the largest archive that is read. */
 const LARGEST = 1024 ** 3;
@@ -66,8 +66,6 @@ function unfinished(folder: DataFolder, error: unknown): unknown {
     cause: error,
   });
 }
-
-const warn = (message: string): void => void process.stderr.write(`postern: warning: ${message}\n`);
 
 function assertOther(folder: DataFolder, path: string): void {
   const { dev, ino } = statSync(path);

@@ -15,6 +15,7 @@ import { listClients, purgeClients, removeClient, renameClient, showClient } fro
 import { listGrants, purgeGrants, renameGrant, revokeGrant, showGrant } from "./grants.ts";
 import { endSession, listSessions, revokeAll, setPassword } from "./owner_verbs.ts";
 import { serve } from "./serve.ts";
+import { warn } from "./terminal.ts";
 
 type Command = (line: CommandLine, words: readonly string[]) => Promise<number>;
 
@@ -90,7 +91,7 @@ export async function run(argv: readonly string[]): Promise<number> {
     }
     assertFlags(entry, line);
     for (const name of unknownVariables(process.env)) {
-      process.stderr.write(`postern: warning: the variable ${name} is not a setting\n`);
+      warn(`the variable ${name} is not a setting`);
     }
     return await entry.command(line, rest);
   } catch (error) {

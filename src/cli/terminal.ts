@@ -16,9 +16,13 @@ export function standardTerminal(): Terminal {
   process.stderr.on("error", ignore);
   return {
     log: (text) => void process.stdout.write(`${text}\n`),
-    warn: (text) => void process.stderr.write(`postern: warning: ${text}\n`),
+    warn,
   };
 }
+
+/** To stderr: stdout is for results. */
+export const warn = (text: string): void =>
+  void process.stderr.write(`postern: warning: ${text}\n`);
 
 /** @param setup the setup link, while there is no owner */
 export function startBanner(config: Config, isNew: boolean, setup: string | undefined): string {

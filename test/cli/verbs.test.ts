@@ -417,6 +417,14 @@ describe("the running server", () => {
     await server.restart();
     expect((await server.browser.signIn(undefined, "from the file")).status).toBe(403);
     expect((await server.browser.signIn(undefined, "another one")).status).toBe(303);
+    const words = ["password", "--data", server.folder];
+    const changed = commandLine(folder, words, "a third password\n");
+    expect(changed.exitCode).toBe(0);
+    expect(changed.stderr).toStartWith(
+      `postern: warning: each start takes the password from ${file}: write the new one there too`,
+    );
+    await server.restart();
+    expect((await server.browser.signIn(undefined, "another one")).status).toBe(303);
   });
 });
 
