@@ -10,6 +10,7 @@ import {
   showClient,
 } from "./admin/clients.ts";
 import type { Asked } from "./admin/asked.ts";
+import { listAttempts } from "./admin/attempts.ts";
 import {
   listGrants,
   purgeGrants,
@@ -65,6 +66,7 @@ export const adminRoutes: readonly AdminRoute[] = [
   { method: "GET",    path: "/codes",          verb: listCodes },
   { method: "POST",   path: "/codes/purge",    verb: purgeCodes },
   { method: "DELETE", path: "/codes/{id}",     verb: revokeCode },
+  { method: "GET",    path: "/attempts",       verb: listAttempts },
   { method: "POST",   path: "/revoke-all",     verb: revokeAll },
   { method: "PUT",    path: "/password",       verb: setPassword },
 ];

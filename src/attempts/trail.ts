@@ -84,6 +84,7 @@ export function createAttempts(now: () => number, bounds = usual): Attempts {
     },
     list: () =>
       [...trail.kept]
+        .toReversed()
         .filter(({ again, attempt }) => !again || !isLook(attempt))
         .map(({ attempt }) => attempt)
         .toSorted((a, b) => b.last_at - a.last_at),
