@@ -159,9 +159,13 @@ async function storeClient(
       if (stored) draft.put("clients", id, stored);
       return;
     }
-    const { first_grant_at, last_grant_ended_at } = stored ?? {};
+    const { first_grant_at, last_grant_ended_at, redirect_uris: uris = [] } = stored ?? {};
     draft.put("clients", id, {
       ...client,
+      // Taken in again from two places at once: each brings the one redirect URI that it came with.
+      ...(known === "lost" && {
+        redirect_uris: [...new Set([...uris, ...client.redirect_uris])],
+      }),
       ...(first_grant_at !== undefined && { first_grant_at }),
       ...(last_grant_ended_at !== undefined && { last_grant_ended_at }),
     });

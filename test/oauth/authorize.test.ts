@@ -420,6 +420,21 @@ describe("a client whose record an older copy of the folder does not have", () =
     await old.deps.store.clients.delete(id);
   });
 
+  test("comes from two places at once, and both stay", async () => {
+    const pages = [REDIRECT, cursor].map((redirect) =>
+      browser
+        .get(authorizationUrl(old, id, { redirect_uri: redirect }))
+        .then((page) => page.text()),
+    );
+    const forms = (await Promise.all(pages)).map(hiddenFields);
+    await Promise.all(
+      forms.map((form) => browser.post("/consent", { ...form, decision: "allow" })),
+    );
+    const known = (await old.deps.store.clients.get(id))?.redirect_uris;
+    expect(known?.toSorted()).toEqual([cursor, REDIRECT].toSorted());
+    await old.deps.store.clients.delete(id);
+  });
+
   test("a program that asks first sees a 4xx and may register again", async () => {
     expect((await old.fetch(authorizationUrl(old, id))).status).toBe(400);
   });
