@@ -41,6 +41,10 @@ export function createFetchSlots(): FetchSlots {
 const LARGEST = 10 * 1024;
 /** Milliseconds for everything, the name included. */
 const DEADLINE = 5000;
+/** Milliseconds that an address has to begin its answer while there is another to try. */
+const PATIENCE = 1200;
+/** How many addresses of a name are tried: who owns a name does not make us knock at a hundred doors. */
+const ADDRESSES = 4;
 const AT_ONCE = 4;
 
 const specialNames =
@@ -127,27 +131,11 @@ async function get(
 ): Promise<Fetched> {
   const target = new URL(url);
   const addresses = await deps.internet.resolve(target.hostname);
-  const [address] = addresses;
-  if (address === undefined) throw new Error("its name does not resolve");
+  if (addresses.length === 0) throw new Error("its name does not resolve");
   // One inner address among them is enough: what is dialled must not depend on luck.
   if (!addresses.every((each) => deps.internet.isAllowed(each)))
     throw new Error("its name leads to an inner address");
-  const pinned = new URL(url);
-  pinned.hostname = address.includes(":") ? `[${address}]` : address;
-  const { ca } = deps.internet;
-  const response = await fetch(pinned, {
-    headers: {
-      host: target.host,
-      accept: "application/json",
-      "accept-encoding": "identity",
-      ...(etag !== undefined && { "if-none-match": etag }),
-    },
-    // The certificate must be the name's, not the address's.
-    tls: { serverName: target.hostname, ...(ca !== undefined && { ca }) },
-    redirect: "manual",
-    proxy: false,
-    signal: stop,
-  });
+  const response = await dial(target, addresses.slice(0, ADDRESSES), stop, deps, etag);
   const caching = {
     etag: response.headers.get("etag") ?? undefined,
     maxAge: maxAge(response.headers),
@@ -161,6 +149,42 @@ async function get(
     throw new Unfit("it is not JSON by its media type");
   }
   return { ...caching, content: parse(await readLimited(response)) };
+}
+
+/** The answer of the first address that gives one. */
+async function dial(
+  target: URL,
+  [address = "", ...others]: readonly string[],
+  stop: AbortSignal,
+  deps: Deps,
+  etag: string | undefined,
+): Promise<Response> {
+  const pinned = new URL(target);
+  pinned.hostname = address.includes(":") ? `[${address}]` : address;
+  // An address that swallows everything must leave time for the next; the last may use what is left.
+  const patience = new AbortController();
+  const timer = others.length > 0 && setTimeout(() => patience.abort(), PATIENCE);
+  const { ca } = deps.internet;
+  try {
+    return await fetch(pinned, {
+      headers: {
+        host: target.host,
+        accept: "application/json",
+        "accept-encoding": "identity",
+        ...(etag !== undefined && { "if-none-match": etag }),
+      },
+      // The certificate must be the name's, not the address's.
+      tls: { serverName: target.hostname, ...(ca !== undefined && { ca }) },
+      redirect: "manual",
+      proxy: false,
+      signal: AbortSignal.any([stop, patience.signal]),
+    });
+  } catch (error) {
+    if (others.length === 0 || stop.aborted) throw error;
+    return dial(target, others, stop, deps, etag);
+  } finally {
+    if (timer) clearTimeout(timer);
+  }
 }
 
 async function readLimited(response: Response): Promise<string> {

@@ -18,6 +18,7 @@ import {
   refreshWith,
   startServer,
 } from "../server.ts";
+import { needs } from "../needs.ts";
 
 const HOST = "claude.ai";
 let net: Fixture;
@@ -460,6 +461,48 @@ describe("what is never dialled", () => {
     await browser.signIn();
     expect((await browser.get(authorizationUrl(own, id))).status).toBe(200);
     expect(lookups).toBe(1);
+    await own.close();
+  });
+
+  // Elsewhere loopback has one address only.
+  needs("linux")(
+    "RFC 6724 §2: of several addresses the next is tried when one does not answer",
+    async () => {
+      publish();
+      const internet = {
+        ...net.internet,
+        // Nothing listens at the first; the second takes the connection and never says a word.
+        resolve: async () => ["127.0.0.2", silent.hostname, "127.0.0.1"],
+        isAllowed: (address: string) => address.startsWith("127."),
+      };
+      const silent = Bun.listen({
+        hostname: "127.0.0.3",
+        port: Number(new URL(id).port),
+        socket: { data: () => undefined },
+      });
+      const own = await startServer({ internet });
+      const browser = new Browser(own);
+      await browser.signIn();
+      expect((await browser.get(authorizationUrl(own, id))).status).toBe(200);
+      expect(net.asked).toEqual([id]);
+      silent.stop(true);
+      await own.close();
+    },
+    10_000,
+  );
+
+  test("four addresses are tried and no more", async () => {
+    publish();
+    const internet = {
+      ...net.internet,
+      resolve: async () => ["127.0.0.2", "127.0.0.2", "127.0.0.2", "127.0.0.2", "127.0.0.1"],
+      isAllowed: (address: string) => address.startsWith("127."),
+    };
+    const own = await startServer({ internet });
+    const browser = new Browser(own);
+    await browser.signIn();
+    expect((await browser.get(authorizationUrl(own, id))).status).toBe(400);
+    expect(net.asked).toEqual([]);
     await own.close();
   });
 
