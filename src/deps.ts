@@ -7,6 +7,7 @@ import type { Limits } from "./limits.ts";
 import type { Metrics } from "./metrics.ts";
 import type { FirstUses } from "./oauth/access.ts";
 import type { DocumentCache } from "./oauth/cimd.ts";
+import type { KeyFetches } from "./oauth/jwt.ts";
 import type { FetchSlots, Internet } from "./oauth/outbound.ts";
 import type { Passwords } from "./login/owner.ts";
 import type { Store } from "./store/table.ts";
@@ -29,6 +30,7 @@ export interface Deps {
   readonly internet: Internet;
   readonly documents: DocumentCache;
   readonly fetchSlots: FetchSlots;
+  readonly keyFetches: KeyFetches;
   readonly firstUses: FirstUses;
   /** SHA-256 of the initial access token that registration asks for (RFC 7591 §3); undefined: none. */
   readonly initialAccessTokenHash: string | undefined;

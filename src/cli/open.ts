@@ -14,6 +14,7 @@ import { createLimits } from "../limits.ts";
 import { createPasswords, passwordProblem, verifyOwner } from "../login/owner.ts";
 import { createFirstUses } from "../oauth/access.ts";
 import { createDocumentCache } from "../oauth/cimd.ts";
+import { createKeyFetches } from "../oauth/jwt.ts";
 import { createFetchSlots } from "../oauth/outbound.ts";
 import { monotonicClock, randomToken, sha256, wallClock } from "../primitives.ts";
 import { type Notice, type OpenStore, openStore } from "../store/folder.ts";
@@ -91,7 +92,7 @@ export async function open(
     monotonic: clock.monotonic,
     isReady: readiness({ ...clock, store, path: config.data, issuer: config.issuer }),
     internet: { resolve: resolveHost, isAllowed: isPublicAddress },
-    ...emptyMemory(store),
+    ...emptyMemory(store, clock),
     initialAccessTokenHash: initialAccessToken,
     alerts,
   };
@@ -108,9 +109,10 @@ export async function open(
 }
 
 /** What a server remembers until it stops, and the secrets that end with it. */
-const emptyMemory = (store: OpenStore) => ({
+const emptyMemory = (store: OpenStore, { monotonic }: Clock) => ({
   documents: createDocumentCache(),
   fetchSlots: createFetchSlots(),
+  keyFetches: createKeyFetches(monotonic),
   firstUses: createFirstUses(store, store.now),
   attempts: createAttempts(store.now),
   formKey: randomToken(),

@@ -3,16 +3,18 @@
 import type { Deps } from "../deps.ts";
 import { OAuthError, reason } from "../errors.ts";
 import { seconds, sha256 } from "../primitives.ts";
-import type { Client, PublicKey } from "../store/records.ts";
+import type { PublicKey } from "../store/records.ts";
 import type { FoundClient } from "./clients.ts";
 import { assertionAlgorithms } from "./metadata.ts";
-import { fetchDocument } from "./outbound.ts";
+import { fetchJson } from "./outbound.ts";
 
 export const ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 /** Seconds between the clocks of client and server. */
 const LEEWAY = 60;
 /** Seconds that an assertion may be good for at the most. */
 const LONGEST = 600;
+/** Milliseconds between two fetches of a client's keys. */
+const KEYS_KEPT = 30_000;
 
 // RFC 7517 §4, RFC 7518 §6: the public members of the key types that we verify with.
 const members = ["kty", "use", "alg", "kid", "crv", "x", "y", "n", "e"] as const;
@@ -77,19 +79,15 @@ export async function verifyAssertion(
       clockTolerance: LEEWAY,
       currentDate: new Date(deps.now()),
     });
-  let verified: Awaited<ReturnType<typeof verify>>;
-  try {
-    verified = await verify(client.jwks ?? []).catch(async (error: unknown) => {
-      const keys =
-        error instanceof jose.errors.JWKSNoMatchingKey
-          ? await rotatedKeys(id, client, deps)
-          : undefined;
-      if (!keys) throw error;
-      return verify(keys);
+  const verified = await verify(client.jwks ?? [])
+    .catch(async (error: unknown) => {
+      const isUnknownKey = error instanceof jose.errors.JWKSNoMatchingKey;
+      if (!isUnknownKey || client.jwks_uri === undefined) throw error;
+      return verify(await rotatedKeys(id, client.jwks_uri, deps));
+    })
+    .catch((error: unknown) => {
+      throw error instanceof OAuthError ? error : refused(reason(error), error);
     });
-  } catch (error) {
-    throw refused(reason(error), error);
-  }
   const { exp = 0, jti } = verified.payload;
   const now = seconds(deps.now());
   if (exp > now + LONGEST + LEEWAY) throw refused("it is good for too long");
@@ -107,18 +105,50 @@ async function useOnce(key: string, expiresAt: number, deps: Deps): Promise<void
   if (seen) throw refused("its jti was used before");
 }
 
-/** The keys at jwks_uri when the assertion names one that is not known; the new ones replace the stored. */
-async function rotatedKeys(
-  id: string,
-  client: Client,
-  deps: Deps,
-): Promise<PublicKey[] | undefined> {
-  if (client.jwks_uri === undefined) return undefined;
-  const { content } = await fetchDocument(client.jwks_uri, deps);
-  const jwks = readJwks(content);
-  await deps.store.update((draft) => {
-    const current = draft.get("clients", id);
-    if (current) draft.put("clients", id, { ...current, jwks });
-  });
-  return jwks;
+/** What an unknown `kid` made us fetch. Whoever knows a client's id can send one, and so ask for this. */
+export interface KeyFetches {
+  /** Of one client one fetch at a time; what it led to holds for 30 s, whoever asks in between. */
+  run(client: string, fetch: () => Promise<PublicKey[]>): Promise<PublicKey[]>;
 }
+
+/** @param monotonic milliseconds that no clock change moves */
+export function createKeyFetches(monotonic: () => number): KeyFetches {
+  const fetches = new Map<string, { readonly at: number; readonly keys: Promise<PublicKey[]> }>();
+  return {
+    run: (client, fetch) => {
+      const now = monotonic();
+      for (const [known, { at }] of fetches) {
+        if (now - at >= KEYS_KEPT) fetches.delete(known);
+      }
+      const keys = fetches.get(client)?.keys ?? fetch();
+      if (!fetches.has(client)) fetches.set(client, { at: now, keys });
+      return keys;
+    },
+  };
+}
+
+/**
+ * The keys at jwks_uri when an assertion names one that is not known; they replace the stored.
+ * @throws {OAuthError} temporarily_unavailable: a 401 would make a client whose keys cannot be fetched log in anew
+ */
+const rotatedKeys = (id: string, uri: string, deps: Deps): Promise<PublicKey[]> =>
+  deps.keyFetches.run(`${id}\0${uri}`, async () => {
+    const jwks = await fetchJson(uri, deps)
+      .then(({ content }) => readJwks(content))
+      .catch((error: unknown) => {
+        throw new OAuthError(
+          "temporarily_unavailable",
+          "the keys of the client cannot be fetched at the moment",
+          {
+            headers: { "retry-after": "30" },
+            detail: error instanceof OAuthError ? error.detail : reason(error),
+            cause: error,
+          },
+        );
+      });
+    await deps.store.update((draft) => {
+      const current = draft.get("clients", id);
+      if (current?.jwks_uri === uri) draft.put("clients", id, { ...current, jwks });
+    });
+    return jwks;
+  });

@@ -67,7 +67,8 @@ export function documentUrlProblem(text: string): string | undefined {
 }
 
 /**
- * GETs a JSON object. @throws {OAuthError} with the reason as detail; never says whether a host or port exists
+ * GETs a JSON object for the owner, within what one host and all together are asked for.
+ * @throws {OAuthError} with the reason as detail; never says whether a host or port exists
  */
 export async function fetchDocument(url: string, deps: Deps, etag?: string): Promise<Fetched> {
   const { host } = new URL(url);
@@ -82,14 +83,21 @@ export async function fetchDocument(url: string, deps: Deps, etag?: string): Pro
     );
   }
   deps.limits.document.count(host);
+  try {
+    return await fetchJson(url, deps, etag);
+  } finally {
+    giveBack();
+  }
+}
+
+/** GETs a JSON object; how often is the caller's care. @throws {OAuthError} as `fetchDocument` */
+export async function fetchJson(url: string, deps: Deps, etag?: string): Promise<Fetched> {
   const stop = AbortSignal.timeout(DEADLINE);
   try {
     return await Promise.race([get(url, stop, deps, etag), rejected(stop)]);
   } catch (error) {
     if (error instanceof OAuthError) throw error;
     throw unusable(error);
-  } finally {
-    giveBack();
   }
 }
 

@@ -581,7 +581,7 @@ describe("RFC 7523: private_key_jwt", async () => {
   ): Promise<Response> =>
     postToken(server, {
       grant_type: "authorization_code",
-      code: await login(),
+      code: changes["code"] ?? (await login()),
       redirect_uri: REDIRECT,
       code_verifier: VERIFIER,
       client_assertion_type: ASSERTION_TYPE,
@@ -641,6 +641,84 @@ describe("RFC 7523: private_key_jwt", async () => {
     serveKeys({ ...(await jose.exportJWK(next.publicKey)), kid: "two" });
     const signed = await assertion({ key: next.privateKey, header: { alg: "ES256", kid: "two" } });
     expect((await redeemWith(signed)).status).toBe(200);
+  });
+
+  describe("an unknown kid", () => {
+    const fetches = (): number => net.asked.filter((each) => each.endsWith("/jwks.json")).length;
+    const stranger = async (kid: string): Promise<Response> => {
+      const { privateKey } = await jose.generateKeyPair("ES256");
+      const text = await assertion({ key: privateKey, header: { alg: "ES256", kid } });
+      return redeemWith(text, { code: `pac_${"A".repeat(43)}` });
+    };
+    let code = "";
+    beforeEach(async () => {
+      // Nothing of the test before is remembered.
+      server.clock.advance(86_400);
+      owner = new Browser(server);
+      await owner.signIn();
+      serveKeys(jwk);
+      publish(chatgpt());
+      code = await login();
+      net.asked.length = 0;
+    });
+
+    test("makes us fetch once in 30 s, whoever sends how many", async () => {
+      const answers = await Promise.all(["a", "b", "c", "d", "e", "f", "g", "h"].map(stranger));
+      expect(answers.map(({ status }) => status)).toEqual(Array(8).fill(401));
+      server.clock.advance(29);
+      expect([(await stranger("i")).status, fetches()]).toEqual([401, 1]);
+      server.clock.advance(1);
+      expect([(await stranger("j")).status, fetches()]).toEqual([401, 2]);
+    });
+
+    test("keeps nobody from logging in with the client, who has what it had", async () => {
+      const usual = server;
+      server = await startServer({ internet: net.internet, settings: { rateLimits: "on" } });
+      owner = new Browser(server);
+      await owner.signIn();
+      publish(chatgpt(), { "cache-control": "no-store" });
+      code = await login();
+      net.asked.length = 0;
+      for (let count = 0; count < 15; count++) {
+        server.clock.advance(30);
+        expect((await stranger("a")).status).toBe(401);
+        code = await login();
+      }
+      // Each login asks for the keys once as well.
+      expect(fetches()).toBe(2 * 15 + 15);
+      expect((await redeemWith(await assertion(), { code })).status).toBe(200);
+      await server.close();
+      server = usual;
+    });
+
+    test("of new keys is good for all who come at once, with one fetch", async () => {
+      const next = await jose.generateKeyPair("ES256", { extractable: true });
+      serveKeys({ ...(await jose.exportJWK(next.publicKey)), kid: "two" });
+      const codes = [code, await login(), await login()];
+      net.asked.length = 0;
+      const answers = await Promise.all(
+        codes.map(async (each) =>
+          redeemWith(
+            await assertion({ key: next.privateKey, header: { alg: "ES256", kid: "two" } }),
+            {
+              code: each,
+            },
+          ),
+        ),
+      );
+      expect(answers.map(({ status }) => status)).toEqual([200, 200, 200]);
+      expect(fetches()).toBe(1);
+    });
+
+    test("whose keys cannot be fetched is 503: a 401 would end the client's login", async () => {
+      net.documents.delete(net.url("chatgpt.com", "/oauth/jwks.json"));
+      const response = await stranger("a");
+      expect([response.status, await response.json()]).toMatchObject([
+        503,
+        { error: "temporarily_unavailable" },
+      ]);
+      expect(response.headers.get("retry-after")).toBe("30");
+    });
   });
 
   const hmacKey = new TextEncoder().encode(JSON.stringify(jwk));
