@@ -115,11 +115,10 @@ async function readDocument(id: string, { content }: Fetched, deps: Deps): Promi
   if (secretMember !== undefined) throw invalid(`it has ${secretMember}`);
   const name = content["client_name"];
   if (typeof name !== "string" || name.trim() === "") throw invalid("it has no client_name");
-  const wanted = readTexts(content["grant_types"]) ?? grantTypes;
   return {
     client_name: name.trim().slice(0, 200),
     redirect_uris: readRedirectUris(content["redirect_uris"]),
-    grant_types: grantTypes.filter((type) => wanted.includes(type)),
+    grant_types: readGrantTypes(content),
     response_types: [...responseTypes],
     scope: deps.config.scopes.join(" "),
     client_id_issued_at: seconds(deps.now()),
@@ -128,10 +127,21 @@ async function readDocument(id: string, { content }: Fetched, deps: Deps): Promi
   };
 }
 
-const readTexts = (value: unknown): string[] | undefined =>
-  Array.isArray(value)
-    ? value.filter((item): item is string => typeof item === "string")
-    : undefined;
+/** RFC 7591 §2: what is absent has its default, here with refresh tokens; what we do not support is left out. */
+function readGrantTypes(content: Record<string, unknown>): string[] {
+  const responses = readTexts(content["response_types"]);
+  if (responses && !responses.includes("code")) throw invalid("its response_types lack code");
+  const wanted = readTexts(content["grant_types"]) ?? grantTypes;
+  if (!wanted.includes("authorization_code"))
+    throw invalid("its grant_types lack authorization_code, the only way to log in here");
+  return grantTypes.filter((type) => wanted.includes(type));
+}
+
+/** The texts of a list; undefined when there is none, or an empty one. */
+function readTexts(value: unknown): string[] | undefined {
+  if (!Array.isArray(value) || value.length === 0) return undefined;
+  return value.filter((item): item is string => typeof item === "string");
+}
 
 function readRedirectUris(value: unknown): string[] {
   const uris = readTexts(value) ?? [];

@@ -257,6 +257,16 @@ describe("documents that are refused, on a page that helps", () => {
       "Its redirect URI javascript:alert(1) may not be registered.",
       () => json(good({ redirect_uris: ["javascript:alert(1)"] })),
     ],
+    [
+      "grants that lack authorization_code",
+      "Its grant_types lack authorization_code, the only way to log in here.",
+      () => json(good({ grant_types: ["client_credentials", "refresh_token"] })),
+    ],
+    [
+      "responses that lack code",
+      "Its response_types lack code.",
+      () => json(good({ response_types: ["token"] })),
+    ],
     ["a secret", "It has client_secret.", () => json(good({ client_secret: "x" }))],
     [
       "client_secret_expires_at",
@@ -305,6 +315,15 @@ describe("documents that are refused, on a page that helps", () => {
     expect(page).toContain(`<code>client_id=${id}</code>`);
     expect(page).toContain("codex mcp login");
     expect(net.asked.filter((each) => each.endsWith("/good"))).toEqual([]);
+  });
+
+  test.each([
+    { grant_types: [] },
+    { grant_types: ["authorization_code", "urn:x"] },
+    { response_types: [] },
+  ])("%p is fine", async (changes) => {
+    net.documents.set(id, json(good(changes)));
+    expect(await see()).toStartWith("200 ");
   });
 
   test("an endless drip ends after the deadline, and a bomb is cut at 10 KB", async () => {
