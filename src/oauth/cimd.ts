@@ -169,27 +169,30 @@ async function readAuthentication(
   }
   if (!methods.has("private_key_jwt"))
     throw invalid("it asks for a way to authenticate that needs a shared secret");
+  const isPublicToo = methods.has("none");
+  const method = { token_endpoint_auth_method: "private_key_jwt" } as const;
   try {
-    return {
-      token_endpoint_auth_method: "private_key_jwt",
-      ...(methods.has("none") && { auth_optional: true }),
-      ...(await readKeys(content, deps)),
-    };
+    const keys = await readKeys(content, deps);
+    return { ...method, ...keys, ...(isPublicToo && { auth_optional: true }) };
   } catch (error) {
-    // Without its keys it can still be the public client that it offers to be.
-    if (methods.has("none")) return { token_endpoint_auth_method: "none" };
-    throw error;
+    if (!isPublicToo) throw error;
+    // Without its keys it can still be the public client that it offers to be; they are asked for when it uses them.
+    const uri = fetchableUri(content["jwks_uri"]);
+    if (uri === undefined) return { token_endpoint_auth_method: "none" };
+    return { ...method, jwks: [], jwks_uri: uri, auth_optional: true };
   }
 }
+
+const fetchableUri = (value: unknown): string | undefined =>
+  typeof value === "string" && documentUrlProblem(value) === undefined ? value : undefined;
 
 async function readKeys(
   content: Record<string, unknown>,
   deps: Deps,
 ): Promise<Pick<Client, "jwks" | "jwks_uri">> {
-  const uri = content["jwks_uri"];
-  if (uri === undefined) return { jwks: readJwks(content["jwks"]) };
-  if (typeof uri !== "string" || documentUrlProblem(uri) !== undefined)
-    throw invalid("its jwks_uri cannot be fetched");
+  if (content["jwks_uri"] === undefined) return { jwks: readJwks(content["jwks"]) };
+  const uri = fetchableUri(content["jwks_uri"]);
+  if (uri === undefined) throw invalid("its jwks_uri cannot be fetched");
   const { content: keys } = await fetchDocument(uri, deps).catch((error: unknown) => {
     const cause = error instanceof OAuthError ? error.facts.cause : undefined;
     throw cause === undefined ? error : invalid(`of its keys at ${uri}: ${cause}`);

@@ -740,6 +740,14 @@ describe("RFC 7523: private_key_jwt", async () => {
     });
   });
 
+  test("keys that could not be fetched at the login are asked for when they are used", async () => {
+    net.documents.delete(net.url("chatgpt.com", "/oauth/jwks.json"));
+    publish({ ...chatgpt(), token_endpoint_auth_methods_supported: ["none", "private_key_jwt"] });
+    const code = await login();
+    serveKeys(jwk);
+    expect((await redeemWith(await assertion(), { code })).status).toBe(200);
+  });
+
   const hmacKey = new TextEncoder().encode(JSON.stringify(jwk));
   test.each<[string, () => Promise<string>]>([
     ["another issuer", () => assertion({ claims: { iss: "https://claude.ai/other" } })],
