@@ -32,7 +32,7 @@ const layers = [
   ["http", "form", "attempts"],
   ["limits", "audit", "config", "metrics"],
   ["settings"],
-  ["values", "json"],
+  ["values", "json", "clients"],
   ["errors", "primitives", "addresses", "deps"],
 ];
 const partOf = (path: string): string => {

@@ -6,7 +6,8 @@ import { ASSERTION_TYPE } from "../../src/oauth/jwt.ts";
 import type { Fixture } from "../internet.ts";
 import type { Browser, TestServer, Tokens } from "../server.ts";
 import { fetchAsPage } from "./page_fetch.ts";
-import type { ClientShape, Probe } from "./client_shape.ts";
+import type { Probe } from "../../src/clients/shape.ts";
+import type { Creature } from "./zoo.ts";
 
 /** Where a story happens; the server and the person's browser are others after a restart. */
 export interface World {
@@ -29,7 +30,7 @@ export interface Memory {
 }
 
 export interface Replica {
-  readonly shape: ClientShape;
+  readonly shape: Creature;
   readonly world: World;
   readonly memory: Memory;
   /** One line a request, without preflights: "POST /token refresh_token 400". */
@@ -41,7 +42,7 @@ export interface Replica {
 }
 
 /** @param kept what an earlier process of the same client left */
-export const createReplica = (shape: ClientShape, world: World, kept: Memory = {}): Replica => ({
+export const createReplica = (shape: Creature, world: World, kept: Memory = {}): Replica => ({
   shape,
   world,
   memory: structuredClone(kept),

@@ -2,7 +2,7 @@
 import * as jose from "jose";
 import { randomToken, sha256 } from "../../src/primitives.ts";
 import { type Replica, connect, keep, probe, requestTokens, send } from "./replica.ts";
-import type { PublishedDocument } from "./client_shape.ts";
+import type { PublishedDocument } from "../../src/clients/shape.ts";
 
 interface Discovered {
   readonly issuer: string;

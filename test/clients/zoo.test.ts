@@ -17,8 +17,7 @@ import {
   send,
 } from "./replica.ts";
 import { logIn } from "./replica_login.ts";
-import type { ClientShape } from "./client_shape.ts";
-import { zoo } from "./zoo.ts";
+import { type Creature, zoo } from "./zoo.ts";
 
 const HOUR = 3600;
 const DAY = 24 * HOUR;
@@ -40,7 +39,7 @@ afterAll(async () => {
 });
 
 /** A Postern with its owner. Limits are on: no client may run into one by living as it does. */
-async function open({ issuer }: ClientShape, data: string, clock = testClock()): Promise<World> {
+async function open({ issuer }: Creature, data: string, clock = testClock()): Promise<World> {
   const settings = { url: issuer, rateLimits: "on" };
   const server = await startServer({
     folder: data,
@@ -54,7 +53,7 @@ async function open({ issuer }: ClientShape, data: string, clock = testClock()):
 }
 
 /** Ends the server of a world and starts one on what `change` makes of its folder. */
-async function reopen(world: World, shape: ClientShape, change: (path: string) => void) {
+async function reopen(world: World, shape: Creature, change: (path: string) => void) {
   const { server } = world;
   await server.close();
   change(server.folder);

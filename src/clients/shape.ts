@@ -1,4 +1,4 @@
-// What can be told of a real client: the shape of the entries of zoo.ts.
+// What can be told of a real client: the shape of the entries of shapes.ts.
 
 /** What a client sends before it knows anything, without a token. */
 export interface Probe {
@@ -27,8 +27,10 @@ export interface PublishedDocument {
 
 export interface ClientShape {
   readonly name: string;
-  /** Public URL under which its story is told: hosted clients reach nothing on loopback. */
-  readonly issuer: string;
+  /** What its person calls it; several ways of one client to make itself known share it. */
+  readonly word: string;
+  /** It runs at its maker's and reaches nothing on loopback. */
+  readonly hosted: boolean;
   /** What its person typed behind the public URL. */
   readonly typed: "/mcp" | "/mcp/";
   readonly identity: Registration | PublishedDocument;
@@ -62,12 +64,8 @@ export interface ClientShape {
   };
   /** After 401 invalid_client: registers by itself, when its person logs in, or keeps the id until its person makes it forget. */
   readonly whenUnknown: "registers" | "waits" | "keeps";
-  /** What an error page has to say for its person. */
-  readonly advice: string;
   /** Of requests for tokens, and of MCP requests. */
   readonly agents?: readonly [string, string];
-  /** Where requests come from, in turn. */
-  readonly addresses: readonly string[];
   /** Origin of the page that a client in a browser is; all it does is fetch. */
   readonly origin?: string;
 }
