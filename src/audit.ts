@@ -31,6 +31,7 @@ export type EventName =
   | "codes_revoked"
   | "code_replayed"
   | "refresh_replayed"
+  | "access_revoked"
   | "refresh_moved_forward"
   | "refresh_reused"
   | "request_refused"

@@ -93,13 +93,13 @@ async function settle(
   if (redemption.kind === "replayed") {
     // RFC 6749 §4.1.2: used more than once, the tokens that came of it are revoked.
     const { family } = redemption;
-    await deps.store.revoke((draft) => endGrant(draft, family, seconds(deps.now())));
     deps.audit.record("code_replayed", {
       client: redemption.code.client_id,
       name: redemption.code.client_name,
       family,
       address: call.address,
     });
+    await deps.store.revoke((draft) => endGrant(draft, family, seconds(deps.now())));
     throw dead("the code was redeemed before; its grant is revoked");
   }
   const { code, grant } = redemption;

@@ -29,7 +29,11 @@ interface Asked {
 }
 
 type Outcome =
-  | { readonly kind: "rotated" | "forward"; readonly response: TokenResponse }
+  | {
+      readonly kind: "rotated" | "forward";
+      readonly response: TokenResponse;
+      readonly generation: number;
+    }
   | { readonly kind: "replayed"; readonly response: TokenResponse; readonly late: boolean }
   | { readonly kind: "refused"; readonly error: OAuthError }
   | { readonly kind: "reused" };
@@ -57,12 +61,13 @@ export async function refresh(
     case "refused":
       throw outcome.error;
     case "reused":
-      await endReused(asked, deps);
+      // First: a disk that does not take the revocation must not keep the owner from hearing of it.
       deps.audit.record("refresh_reused", {
         ...about,
         name: client.client.client_name,
         generation: token.generation,
       });
+      await endReused(asked, deps);
       throw dead("a superseded refresh token came back; the grant is revoked");
     case "replayed":
       if (outcome.late)
@@ -72,7 +77,7 @@ export async function refresh(
       deps.audit.record("refresh_moved_forward", { ...about, generation: token.generation });
       return outcome.response;
     case "rotated":
-      deps.audit.record("grant_refreshed", { ...about, generation: token.generation + 1 });
+      deps.audit.record("grant_refreshed", { ...about, generation: outcome.generation });
       return outcome.response;
   }
 }
@@ -168,7 +173,7 @@ function rotate(
     access: withAccessEntry(grant.access, access.entry, now),
   });
   const kind = from > grant.generation ? "forward" : "rotated";
-  return { kind, response: answer(asked, grant, generation, access, now) };
+  return { kind, generation, response: answer(asked, grant, generation, access, now) };
 }
 
 /** Token g again, the same bytes, and the access token of g; nothing rotates and no window moves. */

@@ -10,7 +10,14 @@ import { throttled } from "./token.ts";
 import { findAccessEntry, isGenuine, parseAccessToken, parseRefreshToken } from "./tokens.ts";
 
 /** What became of a token: RFC 7009 §2.2 answers 200 to all but "foreign". */
-type Outcome = "revoked" | "unknown" | "foreign";
+type Outcome = Revoked | { readonly kind: "unknown" } | { readonly kind: "foreign" };
+
+/** The whole login, or its access tokens up to a generation. */
+interface Revoked {
+  readonly kind: "grant" | "access";
+  readonly family: string;
+  readonly generation: number;
+}
 
 /** POST /revoke */
 export async function revoke(request: Request, deps: Deps, call: Call): Promise<Response> {
@@ -25,28 +32,35 @@ export async function revoke(request: Request, deps: Deps, call: Call): Promise<
         : revokeAccessToken(text, client.id, draft, deps),
     );
     // RFC 7009 §2.1: a token of another client is refused and left alone.
-    if (outcome === "foreign") {
-      throw new OAuthError("invalid_grant", "the token was issued to another client");
-    }
-    if (outcome === "revoked") {
-      deps.audit.record("grant_revoked", {
-        client: client.id,
-        address: call.address,
-        by: "client",
+    if (outcome.kind === "foreign") {
+      throw new OAuthError("invalid_grant", "the token was issued to another client", {
+        detail: `client ${client.id} would revoke a token of another client`,
       });
     }
+    if (outcome.kind !== "unknown") tellRevoked(outcome, client.id, deps, call);
   });
   return new Response(null, { headers: { "cache-control": "no-store" } });
+}
+
+function tellRevoked(
+  { kind, family, generation }: Revoked,
+  clientId: string,
+  deps: Deps,
+  { address }: Call,
+): void {
+  const about = { client: clientId, family, address, by: "client" };
+  if (kind === "grant") deps.audit.record("grant_revoked", about);
+  else deps.audit.record("access_revoked", { ...about, generation });
 }
 
 /** Of any generation, even past its end: the client wants to be logged out. */
 function revokeRefreshToken(text: string, clientId: string, draft: Draft, deps: Deps): Outcome {
   const token = parseRefreshToken(text);
   const grant = token && draft.get("refresh_tokens", token.family);
-  if (!token || !grant || !isGenuine(token, grant)) return "unknown";
-  if (grant.client_id !== clientId) return "foreign";
+  if (!token || !grant || !isGenuine(token, grant)) return { kind: "unknown" };
+  if (grant.client_id !== clientId) return { kind: "foreign" };
   endGrant(draft, token.family, seconds(deps.now()));
-  return "revoked";
+  return { kind: "grant", ...token };
 }
 
 function revokeAccessToken(text: string, clientId: string, draft: Draft, deps: Deps): Outcome {
@@ -54,12 +68,12 @@ function revokeAccessToken(text: string, clientId: string, draft: Draft, deps: D
   const grant = token && draft.get("refresh_tokens", token.family);
   const entry =
     token && grant && findAccessEntry(grant, token.generation, token.proof, seconds(deps.now()));
-  if (!token || !grant || !entry) return "unknown";
-  if (grant.client_id !== clientId) return "foreign";
+  if (!token || !grant || !entry) return { kind: "unknown" };
+  if (grant.client_id !== clientId) return { kind: "foreign" };
   draft.put("refresh_tokens", token.family, {
     ...grant,
     access: grant.access.filter(({ generation }) => generation > token.generation),
     revoked_generation: Math.max(grant.revoked_generation ?? 0, token.generation),
   });
-  return "revoked";
+  return { kind: "access", ...token };
 }
