@@ -3,6 +3,8 @@
 import { closeSync, fstatSync, openSync, renameSync, rmSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { type OAuthError, StoreUnavailable, asOAuthError } from "./errors.ts";
+import { networkOf } from "./limits.ts";
+import { createRation } from "./ration.ts";
 
 export type EventName =
   | "start"
@@ -29,12 +31,13 @@ export type EventName =
   | "sessions_ended"
   | "code_revoked"
   | "codes_revoked"
+  | "access_revoked"
   | "code_replayed"
   | "refresh_replayed"
-  | "access_revoked"
   | "refresh_moved_forward"
   | "refresh_reused"
   | "request_refused"
+  | "requests_refused"
   | "settings_changed"
   | "settings_refused"
   | "server_error";
@@ -60,6 +63,9 @@ export interface AuditOptions {
   /** Receives each redacted event, for the terminal. */
   readonly print?: (event: AuditEvent) => void;
 }
+
+// What anybody can cause, as often as they like.
+const rationed = new Set<EventName>(["request_refused", "server_error"]);
 
 // Everything that we issue has one of these prefixes; what stands behind it never reaches a log.
 const secret = /\b(p(?:at|rt|ac|dc|ak|cs)_)[A-Za-z0-9_.~-]+/g;
@@ -104,6 +110,7 @@ export function recordError(
 export function openAudit(options: AuditOptions): Audit {
   const { folder, now, print, rotateAt = 8 * 1024 * 1024 } = options;
   const path = folder === undefined ? undefined : join(folder, "audit.jsonl");
+  const ration = createRation(now);
   let file: number | undefined;
   let size = 0;
 
@@ -126,22 +133,37 @@ export function openAudit(options: AuditOptions): Audit {
     size += writeSync(file ?? open(target), line);
   };
 
+  const tell = (event: EventName, fields: Fields): void => {
+    const entry: Record<string, string | number | boolean | undefined> = {};
+    for (const [key, value] of Object.entries(fields)) {
+      entry[key] = typeof value === "string" ? redact(value) : value;
+    }
+    const complete: AuditEvent = { at: new Date(now()).toISOString(), event, ...entry };
+    print?.(complete);
+    if (path === undefined) return;
+    try {
+      write(path, `${JSON.stringify(complete)}\n`);
+    } catch {
+      // A full disk must not turn a refusal or a login into an error; the next event tries a fresh handle.
+      close();
+    }
+  };
+  const tellLeftOut = (anyway?: boolean): void => {
+    for (const [network, lines] of ration.leftOut(anyway)) {
+      tell("requests_refused", { network, lines });
+    }
+  };
+
   return {
     record: (event, fields = {}) => {
-      const entry: Record<string, string | number | boolean | undefined> = {};
-      for (const [key, value] of Object.entries(fields)) {
-        entry[key] = typeof value === "string" ? redact(value) : value;
-      }
-      const complete: AuditEvent = { at: new Date(now()).toISOString(), event, ...entry };
-      print?.(complete);
-      if (path === undefined) return;
-      try {
-        write(path, `${JSON.stringify(complete)}\n`);
-      } catch {
-        // A full disk must not turn a refusal or a login into an error; the next event tries a fresh handle.
-        close();
-      }
+      tellLeftOut();
+      const { address } = fields;
+      const isRationed = rationed.has(event) && typeof address === "string";
+      if (!isRationed || ration.admit(networkOf(address))) tell(event, fields);
     },
-    close,
+    close: () => {
+      tellLeftOut(true);
+      close();
+    },
   };
 }

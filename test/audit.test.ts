@@ -1,4 +1,4 @@
-// The audit trail: what of a login's life is told.
+// The audit trail: what of a login's life is told, and that strangers cannot write it full.
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
@@ -10,6 +10,7 @@ import {
   callMcp,
   logIn,
   obtainCode,
+  postToken,
   redeemCode,
   refreshWith,
   registerClient,
@@ -133,6 +134,61 @@ describe("the life of a login", () => {
         path: "/revoke",
         detail: `client ${other} would revoke a token of another client`,
       },
+    ]);
+  });
+});
+
+describe("what strangers cause", () => {
+  const wrongHost = (from: string): Promise<Response> =>
+    server.fetch("/token", { method: "POST", headers: { host: "evil.test" } }, from);
+  const wrongToken = (from: string): Promise<Response> =>
+    postToken(server, { grant_type: "refresh_token", client_id: "x", refresh_token: "x" }, from);
+  const mistyped = (from: string): Promise<Response> =>
+    server.fetch("/nothing", { headers: { accept: "text/html" } }, from);
+
+  test.each([
+    ["wrong Host", wrongHost],
+    ["wrong token", wrongToken],
+    ["mistyped address", mistyped],
+  ])("%s: 20 lines a network and minute, the rest a number", async (_name, send) => {
+    for (let count = 0; count < 500; count++) await send(`198.51.100.${count % 250}`);
+    await send("203.0.113.7");
+    expect(told("request_refused")).toHaveLength(21);
+    expect(told("requests_refused")).toEqual([]);
+    server.clock.advance(60);
+    await send("198.51.100.1");
+    expect(told("requests_refused")).toEqual([
+      { event: "requests_refused", network: "198.51.100.0/24", lines: 480 },
+    ]);
+    expect(told("request_refused")).toHaveLength(22);
+  });
+
+  test("a thousand networks: 200 lines and a number for each of a hundred, the others together", async () => {
+    for (let round = 0; round < 3; round++) {
+      for (let index = 0; index < 1000; index++) {
+        await wrongHost(`10.${Math.floor(index / 250)}.${index % 250}.1`);
+      }
+    }
+    expect(told("request_refused")).toHaveLength(200);
+    server.clock.advance(60);
+    await wrongHost("203.0.113.7");
+    const numbers = told("requests_refused");
+    expect(numbers.length).toBeLessThanOrEqual(101);
+    expect(numbers.reduce((sum, { lines }) => sum + Number(lines), 200)).toBe(3000);
+    expect(numbers.some(({ network }) => network === "other networks")).toBe(true);
+  });
+
+  test("what an owner wants to know is never left out", async () => {
+    for (let count = 0; count < 100; count++) await wrongHost("203.0.113.7");
+    await logIn(server);
+    expect(told("login", "consent_granted", "grant_created")).toHaveLength(3);
+  });
+
+  test("what was left out is told at the stop at the latest", async () => {
+    for (let count = 0; count < 50; count++) await wrongHost("203.0.113.7");
+    server = await server.restart();
+    expect(told("requests_refused")).toEqual([
+      { event: "requests_refused", network: "203.0.113.0/24", lines: 30 },
     ]);
   });
 });
