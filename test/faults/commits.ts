@@ -66,6 +66,24 @@ export interface Commit {
   readonly settle?: (program: Program, world: World) => Promise<unknown>;
 }
 
+const templates = new Map<Commit["prepare"], Promise<Template>>();
+process.on("exit", () => {
+  for (const folder of folders) rmSync(folder, { recursive: true, force: true });
+});
+const folders: string[] = [];
+
+/** What a commit begins from: made once, and the same for all that begin there. */
+export function templateOf({ prepare }: Commit): Promise<Template> {
+  const known = templates.get(prepare);
+  if (known) return known;
+  const made = prepare().then((template) => {
+    folders.push(template.folder);
+    return template;
+  });
+  templates.set(prepare, made);
+  return made;
+}
+
 export const copyTemplate = ({ folder, world }: Template): Template => ({
   folder: copyFolder(folder),
   world: structuredClone(world),
@@ -85,7 +103,11 @@ const nothing = async (): Promise<Template> => ({
 });
 
 /** An owner, a client that is only registered, and three that are in, some for longer. */
-async function inUse(end: NodeJS.Signals = "SIGKILL"): Promise<Template> {
+async function inUse(): Promise<Template> {
+  return lived("SIGKILL");
+}
+
+async function lived(end: NodeJS.Signals): Promise<Template> {
   const folder = temporaryFolder();
   const program = await start({ folder });
   const world = await createWorld(program, 3);
@@ -99,7 +121,7 @@ async function inUse(end: NodeJS.Signals = "SIGKILL"): Promise<Template> {
 
 /** As above, with two generations of state.json, and journals that the next one lets go. */
 async function inUseForLong(): Promise<Template> {
-  const { folder, world } = await inUse("SIGTERM");
+  const { folder, world } = await lived("SIGTERM");
   const program = await start({ folder });
   for (const client of world.clients) await refresh(program, client);
   await program.kill("SIGTERM");
@@ -127,11 +149,12 @@ async function nearlyFull(): Promise<Template> {
     notice: () => undefined,
     fatal: () => undefined,
   });
-  const filler = { client_id_key: "x".repeat(60_000), issuer: "" };
-  while (store.counters.bytes < JOURNAL_LIMIT - 65_000) await store.folder.put("filler", filler);
+  // A new record each time: one that is there already is no change.
+  const fill = (length: number): Promise<void> =>
+    store.folder.put("filler", { client_id_key: "x".repeat(length), issuer: "" });
+  while (store.counters.bytes < JOURNAL_LIMIT - 65_000) await fill(60_000);
   await store.folder.delete("filler");
-  const rest = Math.max(0, JOURNAL_LIMIT - store.counters.bytes - 1_500);
-  await store.folder.put("filler", { client_id_key: "x".repeat(rest), issuer: "" });
+  await fill(Math.max(0, JOURNAL_LIMIT - store.counters.bytes - 1_500));
   // As kill -9 would leave it: a clean end would write the state.json.
   const copy = copyFolder(folder);
   await store.close();

@@ -1,5 +1,6 @@
 // The program under a fault: started on a given folder, under a given command (strace, prlimit, unshare ...), killed, started
 // again. What its clients do and how it is judged is model.ts.
+import { AsyncLocalStorage } from "node:async_hooks";
 import { rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { type Config, readConfig } from "../../src/config.ts";
@@ -34,7 +35,8 @@ export interface Program {
   readonly options: ProgramOptions & { readonly port: number };
   readonly config: Config;
   readonly folder: string;
-  readonly pid: number;
+  /** @throws {Error} it has ended, and the number may be another process's by now */
+  pid(): number;
   /** Resolves to the exit code; 128 and the number of the signal when that ended it. */
   readonly exited: Promise<number>;
   /** undefined while it runs. */
@@ -49,6 +51,8 @@ export interface Program {
   fetch(path: string, init?: RequestInit, from?: string): Promise<Response>;
   /** The owner's verbs on admin.sock: `admin("GET", "/grants")`. */
   admin(method: string, path: string, body?: unknown): Promise<Response>;
+  /** Sends a signal, unless it has ended. */
+  signal(signal: NodeJS.Signals): void;
   /** SIGKILL unless said otherwise. Resolves to the exit code. */
   kill(signal?: NodeJS.Signals): Promise<number>;
 }
@@ -56,20 +60,49 @@ export interface Program {
 /** The next start needed a hand, or took too long. */
 export class FailedStart extends Error {}
 
-const running = new Set<Program>();
+const outside = new Set<Program>();
+const scopes = new AsyncLocalStorage<Set<Program>>();
+const all = new Set<Program>();
 process.on("exit", () => {
-  for (const program of running) process.kill(program.pid, "SIGKILL");
+  for (const program of all) program.signal("SIGKILL");
 });
 
-/** Ends what still runs. */
-export async function stopPrograms(): Promise<void> {
-  await Promise.all([...running].map((program) => program.kill()));
+/** What is started within ends with it, whatever else runs beside it. */
+export function withPrograms<T>(run: () => Promise<T>): Promise<T> {
+  return scopes.run(new Set(), () => run().finally(stopPrograms));
 }
+
+/** Ends what was started here and still runs. */
+export async function stopPrograms(): Promise<void> {
+  const started = scopes.getStore() ?? outside;
+  await Promise.all([...started].map((program) => program.kill()));
+}
+
+/** What the starts of this process took, for people: the promise is about a machine that does nothing else. */
+export const starts = { count: 0, slow: 0, slowest: 0 };
+
+let upstream: Bun.Server<undefined> | undefined;
+/** One MCP server for all programs, so that none has to load the built-in one. */
+const upstreamUrl = (): string => {
+  upstream ??= Bun.serve({
+    hostname: "127.0.0.1",
+    port: 0,
+    fetch: () => Response.json({ jsonrpc: "2.0", id: 1, result: {} }),
+  });
+  upstream.unref();
+  return `http://127.0.0.1:${upstream.port}/mcp`;
+};
 
 /** Starts the program and resolves when it answers. @throws {FailedStart} with what it printed */
 export async function start(options: ProgramOptions): Promise<Program> {
+  const limit = options.patience ?? (await patience());
+  const from = performance.now();
   const program = await launch(options);
-  await untilReady(program, options.patience ?? (await patience()));
+  await untilReady(program, limit);
+  const taken = performance.now() - from;
+  starts.count++;
+  if (taken > READY) starts.slow++;
+  starts.slowest = Math.max(starts.slowest, taken);
   return program;
 }
 
@@ -92,6 +125,7 @@ export async function launch(given: ProgramOptions): Promise<Program> {
     port: String(port),
     trustedProxies: "127.0.0.1",
     rateLimits: "off",
+    upstream: upstreamUrl(),
     ...options.settings,
   };
   const config = readConfig(flags);
@@ -100,13 +134,17 @@ export async function launch(given: ProgramOptions): Promise<Program> {
     env: { ...environment },
     stdio: ["ignore", output?.stdout ?? "pipe", output?.stderr ?? "pipe"],
   });
+  const hasEnded = (): boolean => child.exitCode !== null || child.signalCode !== null;
   let exitCode: number | undefined;
   const printed = [collect(child.stdout), collect(child.stderr)] as const;
   const program: Program = {
     options,
     config,
     folder,
-    pid: child.pid,
+    pid: () => {
+      if (hasEnded()) throw new Error(`the program has ended: ${printed[1]()}`);
+      return child.pid;
+    },
     exited: child.exited,
     exitCode: () => exitCode,
     stdout: printed[0],
@@ -126,18 +164,24 @@ export async function launch(given: ProgramOptions): Promise<Program> {
         unix: `${folder}/admin.sock`,
         method,
         signal: AbortSignal.timeout(PATIENCE),
-        ...(body !== undefined && { body: JSON.stringify(body) }),
-        headers: { "content-type": "application/json" },
+        ...(body !== undefined && {
+          body: JSON.stringify(body),
+          headers: { "content-type": "application/json" },
+        }),
       }),
+    signal: (signal) => {
+      if (!hasEnded()) child.kill(signal);
+    },
     kill: (signal = "SIGKILL") => {
-      if (exitCode === undefined) child.kill(signal);
+      program.signal(signal);
       return child.exited;
     },
   };
-  running.add(program);
+  const started = scopes.getStore() ?? outside;
+  for (const programs of [started, all]) programs.add(program);
   void child.exited.then((code) => {
     exitCode = code;
-    running.delete(program);
+    for (const programs of [started, all]) programs.delete(program);
   });
   return program;
 }

@@ -101,12 +101,13 @@ export const straced = (
 
 /** Takes hold of a running program. */
 export async function attach(
-  { pid }: Program,
+  program: Program,
   log: string,
   injections: readonly Injection[],
   paths: readonly string[] = [],
 ): Promise<Tracer> {
   const flags = tracing(log, injections, paths).filter((flag) => flag !== "-qq");
+  const pid = program.pid();
   const child = Bun.spawn(["strace", "-p", String(pid), ...flags], {
     stdio: ["ignore", "ignore", "pipe"],
   });
@@ -116,7 +117,7 @@ export async function attach(
     if (done) throw new Error(`strace: ${text}`);
     text += value;
   }
-  while (!isHeld(pid)) await Bun.sleep(1);
+  while (!isHeld(program.pid())) await Bun.sleep(1);
   await Bun.sleep(SETTLED);
   const ended = (async () => {
     while (!(await said.read()).done);
@@ -135,10 +136,14 @@ export async function attach(
   };
 }
 
-/** Whether each thread of a process is traced. */
+/** Whether each thread of a process is traced; one that ends meanwhile is not asked. */
 function isHeld(pid: number): boolean {
   const tasks = `/proc/${pid}/task`;
-  return readdirSync(tasks).every(
-    (thread) => !readFileSync(`${tasks}/${thread}/status`, "utf8").includes("TracerPid:\t0\n"),
-  );
+  return readdirSync(tasks).every((thread) => {
+    try {
+      return !readFileSync(`${tasks}/${thread}/status`, "utf8").includes("TracerPid:\t0\n");
+    } catch {
+      return true;
+    }
+  });
 }

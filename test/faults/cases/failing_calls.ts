@@ -10,8 +10,9 @@ import {
   copyTemplate,
   disturb,
   findPoints,
+  templateOf,
 } from "../commits.ts";
-import { judge, processEnded } from "../model.ts";
+import { judge, logsIn, processEnded } from "../model.ts";
 import { type Program, startAgain } from "../program.ts";
 import type { FaultCase, Report } from "../report.ts";
 import { sizes } from "../sizes.ts";
@@ -34,7 +35,7 @@ export const cases: readonly FaultCase[] = commits.map((commit) => ({
   async run(size, report) {
     const logs = mkdtempSync(join(tmpdir(), "postern-strace-"));
     const log = join(logs, "log");
-    const template = await commit.prepare();
+    const template = await templateOf(commit);
     try {
       const failures = await allFailures(commit, template, log);
       for (let left = Math.min(size, failures.length); left > 0; left--) {
@@ -47,7 +48,6 @@ export const cases: readonly FaultCase[] = commits.map((commit) => ({
         }
       }
     } finally {
-      rmSync(template.folder, { recursive: true });
       rmSync(logs, { recursive: true });
     }
   },
@@ -80,14 +80,14 @@ async function failAt(
   judgeAnswers(commit, readFileSync(log, "utf8"), statuses, report);
   if (commit.from === "running" && program.exitCode() === undefined) {
     await commit.settle?.(program, world);
-    await judge(program, world, report);
+    await judge(program, world, report, { logsIn: logsIn(world, report) });
   }
   judgeEnd(commit, program, report);
   await program.kill();
   processEnded(world);
   const again = await startAgain(program);
   await commit.settle?.(again, world);
-  await judge(again, world, report);
+  await judge(again, world, report, { logsIn: logsIn(world, report) });
   await again.kill();
 }
 

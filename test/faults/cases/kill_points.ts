@@ -10,8 +10,9 @@ import {
   copyTemplate,
   disturb,
   findPoints,
+  templateOf,
 } from "../commits.ts";
-import { judge, processEnded } from "../model.ts";
+import { judge, logsIn, processEnded } from "../model.ts";
 import { startAgain } from "../program.ts";
 import { type FaultCase, type Report, spread } from "../report.ts";
 import { sizes } from "../sizes.ts";
@@ -27,12 +28,11 @@ export const cases: readonly FaultCase[] = commits.map((commit) => ({
   async run(size, report) {
     const logs = mkdtempSync(join(tmpdir(), "postern-strace-"));
     const log = join(logs, "log");
-    const template = await commit.prepare();
+    const template = await templateOf(commit);
     try {
       const points = await findPoints(commit, template, log);
       await killAtPoints(commit, template, log, spread(points, size), report);
     } finally {
-      rmSync(template.folder, { recursive: true });
       rmSync(logs, { recursive: true });
     }
   },
@@ -79,7 +79,7 @@ async function killAt(
   processEnded(world);
   const program = await startAgain(killed);
   await commit.settle?.(program, world);
-  await judge(program, world, report);
+  await judge(program, world, report, { logsIn: logsIn(world, report) });
   await program.kill();
   return hit;
 }

@@ -119,7 +119,7 @@ async function tryHeld(path: string, report: Report): Promise<void> {
   const folder = emptied(join(path, "data"));
   const holder = await start({ folder, ...(!isFrozen && { prefix: NAMESPACE }) });
   const world = await createWorld(holder, 2);
-  if (isFrozen) await freeze(holder.pid);
+  if (isFrozen) await freeze(holder);
   const clock = fakeClock(join(path, "clock"));
   clock.set(random.pick(["+1d", "-1d"]));
   const others: ProgramOptions[] = [
@@ -134,7 +134,7 @@ async function tryHeld(path: string, report: Report): Promise<void> {
     const isTold = /waiting for pid \d+ on host .*is in use by pid \d+ on host/s.test(said);
     if (exitCode !== 75 || !isTold) report.find("wrong", `ended with ${exitCode}: ${said}`);
   }
-  if (isFrozen) thaw(holder.pid);
+  if (isFrozen) thaw(holder);
   for (const client of world.clients) {
     const status = await refresh(holder, client);
     if (status !== 200) report.find("wrong", `whoever held it is answered ${status}`);

@@ -15,7 +15,7 @@ import {
   register,
   revoke,
 } from "../model.ts";
-import { type Program, start, startAgain } from "../program.ts";
+import { type Program, start, startAgain, stopPrograms } from "../program.ts";
 import type { FaultCase, Report } from "../report.ts";
 import { sizes } from "../sizes.ts";
 
@@ -42,7 +42,7 @@ async function cutPower(kind: DiskKind, size: number, report: Report): Promise<v
       report.tried(`${isAfterAnswer ? "after an answer" : "under load"}, cut ${round + 1}`);
       const cut = async (): Promise<void> => {
         // Together with the power: XFS lets a sync that it interrupts return as if it had been done.
-        await freeze(program.pid);
+        await freeze(program);
         disk.cut();
         await program.kill();
       };
@@ -56,6 +56,7 @@ async function cutPower(kind: DiskKind, size: number, report: Report): Promise<v
     }
     await program.kill();
   } finally {
+    await stopPrograms();
     disk.remove();
   }
 }

@@ -36,10 +36,10 @@ export const cases: readonly FaultCase[] = [
 ];
 
 /** Bytes that no file of the program may grow past. */
-function limit({ pid }: Program, bytes: number | "unlimited"): void {
+function limit(program: Program, bytes: number | "unlimited"): void {
   const { success, stderr } = Bun.spawnSync([
     "prlimit",
-    `--pid=${pid}`,
+    `--pid=${program.pid()}`,
     `--fsize=${bytes}:unlimited`,
   ]);
   if (!success) throw new Error(`prlimit: ${stderr}`);
@@ -69,12 +69,21 @@ async function cutGroup(program: Program, world: World, report: Report): Promise
 }
 
 /** Size of the journal that the next group extends; 0 when it makes one. */
-function journalSize({ pid }: Program): number {
-  const handles = `/proc/${pid}/fd`;
+function journalSize(program: Program): number {
+  const handles = `/proc/${program.pid()}/fd`;
   const journal = readdirSync(handles)
-    .map((handle) => readlinkSync(join(handles, handle)))
+    .map((handle) => targetOf(join(handles, handle)))
     .find((path) => path.includes("/journal."));
   return journal === undefined ? 0 : statSync(journal).size;
+}
+
+/** Where a handle leads; nowhere when it was closed meanwhile. */
+function targetOf(handle: string): string {
+  try {
+    return readlinkSync(handle);
+  } catch {
+    return "";
+  }
 }
 
 async function cutSnapshot(program: Program, world: World, report: Report): Promise<Program> {
