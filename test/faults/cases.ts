@@ -12,7 +12,7 @@ import { cases as planted } from "./cases/planted.ts";
 import { cases as powerCuts } from "./cases/power_cuts.ts";
 import { cases as shortWrites } from "./cases/short_writes.ts";
 import { cases as superseded } from "./cases/superseded.ts";
-import { FailedStart, stopPrograms } from "./program.ts";
+import { FailedStart, withPrograms } from "./program.ts";
 import { type FaultCase, type Report, newReport } from "./report.ts";
 
 export const allCases: readonly FaultCase[] = [
@@ -31,17 +31,44 @@ export const allCases: readonly FaultCase[] = [
   ...clocks,
 ];
 
-/** Runs a case to its end, whatever happens in it, and leaves no process behind. */
-export async function runCase({ run }: FaultCase, size: number, seed: number): Promise<Report> {
+/**
+ * Runs a case to its end, whatever happens in it, and leaves no process behind.
+ * @param limit milliseconds after which it is a finding that it goes on
+ */
+export async function runCase(
+  { run }: FaultCase,
+  size: number,
+  seed: number,
+  limit: number,
+): Promise<Report> {
   const report = newReport(seed);
+  const overdue = Promise.withResolvers<never>();
+  const alarm = setTimeout(() => overdue.reject(new Error(`no end after ${limit} ms`)), limit);
   try {
-    await run(size, report);
+    await withPrograms(() => Promise.race([run(size, report), overdue.promise]));
     if (report.tries === 0) report.find("wrong", "nothing was tried");
   } catch (error) {
     const kind = error instanceof FailedStart ? "failed start" : "wrong";
     report.find(kind, error instanceof Error ? (error.stack ?? error.message) : String(error));
   } finally {
-    await stopPrograms();
+    clearTimeout(alarm);
   }
   return report;
+}
+
+/** Runs what it is given, so many at a time, in the order in which they were given. */
+export function lanes(count: number): <T>(run: () => Promise<T>) => Promise<T> {
+  let free = count;
+  const waiting: (() => void)[] = [];
+  return async (run) => {
+    if (free > 0) free--;
+    else await new Promise<void>((resolve) => waiting.push(resolve));
+    try {
+      return await run();
+    } finally {
+      const next = waiting.shift();
+      if (next) next();
+      else free++;
+    }
+  };
 }

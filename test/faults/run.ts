@@ -4,10 +4,12 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { missingParts } from "../needs.ts";
-import { allCases, runCase } from "./cases.ts";
+import { allCases, lanes, runCase } from "./cases.ts";
 import type { FindingKind, Size } from "./report.ts";
 
 const DOCS = join(import.meta.dir, "../../docs/durability.md");
+
+const LIMITS = { sample: 300_000, nightly: 3_000_000, long: 2 ** 31 - 1 };
 
 const { values } = parseArgs({
   options: {
@@ -31,8 +33,8 @@ const chosen = allCases.filter(
   ({ name }) => values.only === undefined || values.only.some((text) => name.includes(text)),
 );
 console.log(`seed ${seed}, ${size} size, ${chosen.length} cases`);
-const rows: Row[] = [];
-for (const each of chosen) rows.push(await tryCase(each));
+const lane = lanes(2);
+const rows = await Promise.all(chosen.map((each) => lane(() => tryCase(each))));
 const table = tableOf(rows);
 console.log(`\n${table}`);
 if (values["write-docs"]) writeTable(table);
@@ -49,7 +51,7 @@ async function tryCase(each: (typeof allCases)[number]): Promise<Row> {
     return { name: each.name, cells: ["skipped", "", "", "", ""], failed: false };
   }
   const from = performance.now();
-  const { findings, tries } = await runCase(each, each.sizes[size], seed);
+  const { findings, tries } = await runCase(each, each.sizes[size], seed, LIMITS[size]);
   const seconds = Math.round((performance.now() - from) / 1000);
   for (const { kind, text } of findings) console.log(`${each.name}: ${kind}: ${text}`);
   console.log(`${each.name}: ${tries} tries, ${findings.length} findings, ${seconds} s`);
