@@ -31,6 +31,14 @@ const steps: readonly { readonly redirect: (uri: string) => boolean; readonly st
     step: "Codex: `codex mcp logout <name>`, then `codex mcp login <name>`.",
   },
   { redirect: isLoopbackRedirect, step: "Gemini CLI: `/mcp auth <name>`." },
+  {
+    redirect: (uri) => /^http:\/\/(localhost|127\.0\.0\.1):\d+\/oauth\/callback$/.test(uri),
+    step: "mcp-remote: delete `~/.mcp-auth` and connect again.",
+  },
+  {
+    redirect: isLoopbackRedirect,
+    step: "Any other: log out of the server there, or delete and add it.",
+  },
 ];
 
 /** How to make a client register anew: the steps of those that use such redirect URIs, else of all. */
@@ -39,7 +47,6 @@ export function registerAnew(redirectUris: readonly string[]): string {
   return [
     "Remove this server in the client and add it again, so that the client registers anew.",
     ...(likely.length > 0 ? likely : steps).map(({ step }) => step),
-    ...(likely.length > 0 ? [] : ["Any other: log out of the server there, or delete and add it."]),
   ].join("\n");
 }
 
