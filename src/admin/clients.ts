@@ -1,8 +1,9 @@
 // Registered clients as their owner sees and changes them. Registration by clients themselves is oauth/register.ts.
 import type { Deps } from "../deps.ts";
 import { OAuthError } from "../errors.ts";
-import { ensureFolder, newClientId, verifiedHost } from "../oauth/clients.ts";
+import { ensureFolder, idKindOf, newClientId, verifiedHost } from "../oauth/clients.ts";
 import { deleteClient } from "../oauth/grants.ts";
+import { rememberRemoved } from "../oauth/lost_client.ts";
 import { grantTypes, responseTypes } from "../oauth/metadata.ts";
 import { readRedirectUris } from "../oauth/register.ts";
 import { serverOf } from "../oauth/rules.ts";
@@ -121,7 +122,7 @@ export async function addClient({ body, actor }: Asked, deps: Deps): Promise<New
   const id = await deps.store.update((draft) => {
     // A command line without the server's settings must not rename the folder.
     const folder = draft.get("folder", "self") ?? ensureFolder(draft, config.issuer);
-    const made = newClientId(folder.client_id_key);
+    const made = newClientId(folder.client_id_key, idKindOf(record));
     draft.put("clients", made, record);
     return made;
   });
@@ -187,7 +188,10 @@ export async function renameClient({ id, body, actor }: Asked, deps: Deps): Prom
 
 export async function removeClient({ id, actor }: Asked, deps: Deps): Promise<{ deleted: string }> {
   const { client_id: clientId } = await findRow(id, deps);
-  await deps.store.revoke((draft) => deleteClient(draft, clientId));
+  await deps.store.revoke((draft) => {
+    const client = deleteClient(draft, clientId);
+    if (client) rememberRemoved(draft, [[clientId, client]], deps);
+  });
   deps.audit.record("client_deleted", { client: clientId, ...actorFields(actor) });
   return { deleted: clientId };
 }
@@ -202,6 +206,9 @@ export async function purgeClients({ actor }: Asked, deps: Deps): Promise<{ dele
       ([id, client]) => client.source !== "static" && !connected.has(id),
     );
     for (const [id] of idle) deleteClient(draft, id);
+    // Those that nobody let in would push out the others.
+    const used = idle.filter(([, client]) => client.first_grant_at !== undefined);
+    rememberRemoved(draft, used, deps);
     return idle.length;
   });
   deps.audit.record("clients_purged", { clients: deleted, ...actorFields(actor) });

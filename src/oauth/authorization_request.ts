@@ -4,18 +4,10 @@ import type { Server } from "../config.ts";
 import type { Deps } from "../deps.ts";
 import { OAuthError, type ErrorCode, type RedirectTarget } from "../errors.ts";
 import { Parameters } from "../form.ts";
-import { seconds } from "../primitives.ts";
-import type { Client } from "../store/records.ts";
 import { fetchClient, isDocumentId } from "./cimd.ts";
-import { type FoundClient, findClient, isOwnClientId } from "./clients.ts";
-import { grantTypes, responseTypes } from "./metadata.ts";
-import {
-  checkRedirectUri,
-  findServer,
-  grantableScopes,
-  isCodeChallenge,
-  matchRedirectUri,
-} from "./rules.ts";
+import { type FoundClient, findClient } from "./clients.ts";
+import { findServer, grantableScopes, isCodeChallenge, matchRedirectUri } from "./rules.ts";
+import { type Lost, findLostClient, findRemoved } from "./lost_client.ts";
 import { registerAnew, unknownClient, updateClient } from "./unknown_client.ts";
 
 /** The query of an authorization request, read once. */
@@ -35,6 +27,7 @@ export interface AuthorizationRequest {
   readonly client: FoundClient;
   readonly redirectUri: string;
   readonly known: Target["known"];
+  readonly lost: Target["lost"];
   readonly state: string | undefined;
   readonly codeChallenge: string;
   readonly scope: string;
@@ -50,10 +43,12 @@ export interface Target {
   readonly client: FoundClient;
   readonly redirectUri: string;
   /**
-   * stored: as it is registered here. lost: this folder issued the id and has no record of it (an older copy was
-   * restored), the owner may take it in again. document: as its document says now. The last two are stored when allowed.
+   * stored: as it is registered here. lost: this folder issued the id and does not know it any more, the owner may let it
+   * in again. document: as its document says now. The last two are stored when allowed.
    */
   readonly known: "stored" | "lost" | "document";
+  /** Why the owner is asked whether to let it in again. */
+  readonly lost: Lost | undefined;
 }
 
 /** A parameter that decides where errors go: RFC 6749 §3.1: when it is repeated nobody is redirected. */
@@ -98,7 +93,7 @@ export async function findTarget(query: Query, deps: Deps): Promise<Target> {
   const lost =
     known && !known.client.readmitted
       ? undefined
-      : await lostClient(id, asked, known?.client, deps);
+      : await findLostClient(id, asked, known?.client, deps);
   const client = lost ?? known;
   if (!client) throw unknownClient(id, asked);
   const [only, ...others] = client.client.redirect_uris;
@@ -120,38 +115,11 @@ export async function findTarget(query: Query, deps: Deps): Promise<Target> {
       },
     );
   }
-  return { client, redirectUri, known: lost ? "lost" : isDocumentId(id) ? "document" : "stored" };
-}
-
-/**
- * A public client in place of a record that is gone, or of a readmitted one that comes with another of its redirect URIs:
- * when our own MAC proves that the id was issued here. Nothing is stored before the owner agrees.
- */
-async function lostClient(
-  id: string,
-  redirectUri: string | undefined,
-  known: Client | undefined,
-  deps: Deps,
-): Promise<FoundClient | undefined> {
-  if (redirectUri === undefined || !checkRedirectUri(redirectUri).ok) return undefined;
-  if (known && matchRedirectUri(known.redirect_uris, redirectUri)) return undefined;
-  const folder = await deps.store.folder.get("self");
-  const own = folder !== undefined && isOwnClientId(id, folder.client_id_key);
-  if (!own || !deps.config.registration) return undefined;
-  return {
-    id,
-    client: {
-      redirect_uris: [...(known?.redirect_uris ?? []), redirectUri],
-      grant_types: [...grantTypes],
-      response_types: [...responseTypes],
-      token_endpoint_auth_method: "none",
-      scope: deps.config.scopes.join(" "),
-      client_id_issued_at: known?.client_id_issued_at ?? seconds(deps.now()),
-      source: "dcr",
-      readmitted: true,
-      ...(known?.first_grant_at !== undefined && { first_grant_at: known.first_grant_at }),
-    },
-  };
+  if (lost) return { client, redirectUri, known: "lost", lost: lost.lost };
+  if (!isDocumentId(id)) return { client, redirectUri, known: "stored", lost: undefined };
+  const removed = await findRemoved(id, deps);
+  const again: Lost | undefined = removed && { kind: "removed", at: removed.removed_at };
+  return { client, redirectUri, known: "document", lost: again };
 }
 
 /** Where the answer to a request goes. */

@@ -73,7 +73,13 @@ const seen = (target: Target | undefined): Partial<Sight> => ({
 });
 
 /** What the owner was shown of a client: a document that changes in between is shown again. */
-export function fingerprint({ client: { client }, redirectUri }: AuthorizationRequest): string {
+export function fingerprint(asked: AuthorizationRequest): string {
+  const {
+    client: { client },
+    redirectUri,
+    known,
+    lost,
+  } = asked;
   const { client_name, redirect_uris, token_endpoint_auth_method, jwks, jwks_uri } = client;
   return sha256(
     JSON.stringify([
@@ -83,6 +89,9 @@ export function fingerprint({ client: { client }, redirectUri }: AuthorizationRe
       jwks,
       jwks_uri,
       redirectUri,
+      // Removed in between, it is asked about as removed.
+      known,
+      lost,
     ]),
   );
 }
@@ -136,7 +145,7 @@ function showConsent(asked: AuthorizationRequest, request: string, deps: Deps): 
     ...(asked.known === "stored" && { registeredAt: client.client_id_issued_at }),
     redirectUri: asked.redirectUri,
     server: asked.server,
-    readmit: asked.known === "lost",
+    readmit: asked.lost,
     ...(asked.known === "document" && { verifiedHost: new URL(asked.client.id).host }),
     offerAddress: isLoopbackRedirect(asked.redirectUri),
     scopes: asked.scope.split(" "),

@@ -16,21 +16,36 @@ const UNUSED_CLIENTS = 500;
 export function ensureFolder(draft: Draft, issuer: string): Folder {
   const known = draft.get("folder", "self");
   if (known?.issuer === issuer) return known;
-  const folder: Folder = { client_id_key: known?.client_id_key ?? randomToken(), issuer };
+  const folder: Folder = { client_id_key: randomToken(), ...known, issuer };
   draft.put("folder", "self", folder);
   return folder;
 }
 
+/** Whether its secret is needed to use an id; told by the MAC in it, should all else be lost. */
+type IdKind = "without a secret" | "with a secret";
+
+const idMac = (folderKey: string, random: string, kind: IdKind): string =>
+  hmac(folderKey, `postern client ${kind === "with a secret" ? 2 : 1}\0${random}`);
+
+/** Of a client that it is made for. */
+export const idKindOf = (
+  client: Pick<Client, "token_endpoint_auth_method" | "auth_optional">,
+): IdKind =>
+  client.token_endpoint_auth_method === "none" || client.auth_optional
+    ? "without a secret"
+    : "with a secret";
+
 /** A new client_id: 16 random bytes and their MAC under the folder's key, 65 characters of base64url. */
-export function newClientId(folderKey: string): string {
+export function newClientId(folderKey: string, kind: IdKind): string {
   const random = randomId();
-  return random + hmac(folderKey, `postern client 1\0${random}`);
+  return random + idMac(folderKey, random, kind);
 }
 
-/** Whether a folder with this key issued the id, be it known here or not. */
-export function isOwnClientId(id: string, folderKey: string): boolean {
-  if (!/^[A-Za-z0-9_-]{65}$/.test(id)) return false;
-  return equal(id.slice(22), hmac(folderKey, `postern client 1\0${id.slice(0, 22)}`));
+/** What kind of id a folder with this key issued, be it known here or not; undefined: none. */
+export function ownIdKind(id: string, folderKey: string): IdKind | undefined {
+  if (!/^[A-Za-z0-9_-]{65}$/.test(id)) return undefined;
+  const kinds = ["without a secret", "with a secret"] as const;
+  return kinds.find((kind) => equal(id.slice(22), idMac(folderKey, id.slice(0, 22), kind)));
 }
 
 /** The host that vouches for a client: that of its Client ID Metadata Document, whose URL is the id. */

@@ -19,6 +19,7 @@ import { seeOther, waitingClient } from "../login/login.ts";
 import { fingerprint, redirectLocation, sendBack } from "./authorize.ts";
 import { readForm } from "../form.ts";
 import { addressPage } from "../web/return_page.ts";
+import { forgetRemoved } from "./lost_client.ts";
 import { newCode } from "./tokens.ts";
 
 /** Seconds (RFC 6749 §4.1.2 allows ten minutes at most). */
@@ -160,6 +161,7 @@ async function storeClient(
       return;
     }
     const { first_grant_at, last_grant_ended_at, redirect_uris: uris = [] } = stored ?? {};
+    forgetRemoved(draft, id);
     draft.put("clients", id, {
       ...client,
       // Taken in again from two places at once: each brings the one redirect URI that it came with.

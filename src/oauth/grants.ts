@@ -1,7 +1,7 @@
 // The life of a grant (one login by one client): made, ended, ended all. Rotation is refresh.ts.
 import type { Deps } from "../deps.ts";
 import { randomToken, sha256 } from "../primitives.ts";
-import type { AccessEntry, Code, Grant } from "../store/records.ts";
+import type { AccessEntry, Client, Code, Grant } from "../store/records.ts";
 import type { Draft } from "../store/table.ts";
 import { redirectHost } from "../values.ts";
 import { accessToken, newFamily, refreshToken } from "./tokens.ts";
@@ -100,14 +100,15 @@ export function endGrant(draft: Draft, family: string, now: number): boolean {
   return true;
 }
 
-/** Deletes a client and, in the same commit, its grants. Codes of it find no client any more. */
-export function deleteClient(draft: Draft, clientId: string): boolean {
-  if (!draft.get("clients", clientId)) return false;
+/** Deletes a client and, in the same commit, its grants. Codes of it find no client any more. Returns what it was. */
+export function deleteClient(draft: Draft, clientId: string): Client | undefined {
+  const client = draft.get("clients", clientId);
+  if (!client) return undefined;
   for (const [family, grant] of draft.list("refresh_tokens")) {
     if (grant.client_id === clientId) draft.delete("refresh_tokens", family);
   }
   draft.delete("clients", clientId);
-  return true;
+  return client;
 }
 
 /**

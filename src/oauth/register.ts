@@ -5,7 +5,7 @@ import { OAuthError } from "../errors.ts";
 import { throttleKey } from "../limits.ts";
 import { equal, seconds, sha256 } from "../primitives.ts";
 import type { Client } from "../store/records.ts";
-import { ensureFolder, makeRoomForClient, newClientId } from "./clients.ts";
+import { ensureFolder, idKindOf, makeRoomForClient, newClientId } from "./clients.ts";
 import { readJsonObject } from "../form.ts";
 import {
   type RegistrableAuthMethod,
@@ -43,7 +43,8 @@ async function registerClient(request: Request, deps: Deps, call: Call): Promise
   };
   // RFC 7591 §3.2.1; on disk before the 201, since an id that is lost cannot be told to the client later.
   const id = await deps.store.update((draft) => {
-    const clientId = newClientId(ensureFolder(draft, deps.config.issuer).client_id_key);
+    const folder = ensureFolder(draft, deps.config.issuer);
+    const clientId = newClientId(folder.client_id_key, idKindOf(record));
     makeRoomForClient(draft);
     draft.put("clients", clientId, record);
     return clientId;

@@ -92,6 +92,15 @@ export interface Folder {
   readonly client_id_key: string;
   /** The public URL that the grants were made under. */
   readonly issuer: string;
+  /** Clients that the owner removed, the newest last; a bounded number of them. */
+  readonly removed_clients?: readonly RemovedClient[];
+}
+
+export interface RemovedClient {
+  /** SHA-256 of the client_id. */
+  readonly id_hash: string;
+  readonly removed_at: number;
+  readonly client_name?: string;
 }
 
 /** Durable tables, by their names on disk. */

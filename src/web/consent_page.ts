@@ -3,7 +3,7 @@ import type { Server } from "../config.ts";
 import { isLoopbackHost } from "../values.ts";
 import { type Html, type PageFrame, html, local, page } from "./html.ts";
 import { type HiddenFields, hiddenInputs } from "./pages.ts";
-import { ago, displayName, printable, span } from "./text.ts";
+import { ago, day, displayName, printable, span } from "./text.ts";
 
 /** What receives an authorization code, by its redirect URI. */
 export type Destination =
@@ -24,6 +24,10 @@ export function destination(redirectUri: string): Destination {
   return { kind: "web", host };
 }
 
+type Readmission =
+  | { readonly kind: "removed"; readonly at: number }
+  | { readonly kind: "unknown" | "moved" };
+
 export interface ConsentPage extends PageFrame {
   readonly hidden: HiddenFields;
   readonly clientId: string;
@@ -43,22 +47,28 @@ export interface ConsentPage extends PageFrame {
   readonly idleTtl: number;
   /** Seconds. */
   readonly absoluteTtl: number;
-  /** This folder does not know the client id it once issued; allowing takes the client in again. */
-  readonly readmit?: boolean;
+  /** Why the client is not known here any more; allowing lets it in again. `at` is in epoch seconds. */
+  readonly readmit?: Readmission | undefined;
   /** Offers to show the address with the code instead of opening it, for a loopback client on another machine. */
   readonly offerAddress?: boolean;
 }
 
 /** POSTs `decision` to /consent: "deny", "allow", or "show" for allowed with the address shown. */
 export function consentPage(options: ConsentPage): Response {
-  const { base, hidden, server, scopes } = options;
+  const { base, hidden, server, scopes, readmit } = options;
+  const removed = readmit?.kind === "removed";
   const name = displayName(options.clientName);
   const target = destination(options.redirectUri);
   return page(
-    { base, title: `Allow ${name.text}?`, forms: "client", status: options.readmit ? 400 : 200 },
+    {
+      base,
+      title: `Allow ${name.text}?`,
+      forms: "client",
+      status: readmit && options.verifiedHost === undefined ? 400 : 200,
+    },
     html`<h1>Let <bdi>${name.text}</bdi> use <bdi>${server.name}</bdi>?</h1>
       ${name.note && html`<p class="note" role="note">${name.note}</p>`}
-      ${options.readmit && html`<p class="note" role="note">This server issued the id of this client, but has no record of it: its data folder is probably an older copy. If you allow, the client is taken in again.</p>`}
+      ${readmit && readmission(readmit)}
       ${place(target, options.verifiedHost)} ${warning(target, options.verifiedHost)}
       <dl>
         <dt>MCP server</dt>
@@ -79,8 +89,10 @@ export function consentPage(options: ConsentPage): Response {
       ${details(options)}
       <form class="choice" method="post" action="${local(base, "/consent")}">
         ${hiddenInputs(hidden)}
-        <button name="decision" value="deny">Deny</button>
-        <button class="main" name="decision" value="allow">Allow</button>
+        <button${removed && html` class="main"`} name="decision" value="deny">Deny</button>
+        <button${!removed && html` class="main"`} name="decision" value="allow">
+          ${removed ? "Allow it again" : "Allow"}
+        </button>
         ${
           options.offerAddress &&
           target.kind === "loopback" &&
@@ -89,6 +101,27 @@ export function consentPage(options: ConsentPage): Response {
           </button>`
         }
       </form>`,
+  );
+}
+
+/** What the owner has to know of a client that was here before. */
+function readmission(readmit: Readmission): Html {
+  const note = (words: Html): Html => html`<p class="note" role="note">${words}</p>`;
+  if (readmit.kind === "removed") {
+    return note(
+      html`You <strong>removed</strong> this client on ${day(readmit.at)}. Now it asks to be let in
+        again. If you did not start that yourself, deny it.`,
+    );
+  }
+  if (readmit.kind === "moved") {
+    return note(
+      html`This client was let in again after its registration was lost. Now it wants its answer at
+      another address, the one below.`,
+    );
+  }
+  return note(
+    html`This client is not known here any more: it was removed, its registration expired, or an
+    older copy of the data folder is in use. If you allow it, it is registered again.`,
   );
 }
 

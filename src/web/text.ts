@@ -102,3 +102,7 @@ export function ago(seconds: number): string {
 /** A network as `networkOf` writes it, in words where there are any. */
 export const networkText = (network: string): string =>
   network === "127.0.0.0/24" || network === "0:0:0::/48" ? "this machine" : network;
+
+/** A day as people write it, by the calendar of UTC: 21 November 2026. */
+export const day = (epochSeconds: number): string =>
+  new Date(epochSeconds * 1000).toLocaleDateString("en-GB", { dateStyle: "long", timeZone: "UTC" });

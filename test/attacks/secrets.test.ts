@@ -236,7 +236,7 @@ describe("P43: 100,000 of each are all different and use every bit alike", () =>
     ["client secrets", () => newClientSecret().slice("pcs_".length), 256],
     // The first character of an id is a letter or digit.
     ["families", () => newFamily().slice(4), 104],
-    ["client ids", () => newClientId("key").slice(4, 22), 104],
+    ["client ids", () => newClientId("key", "without a secret").slice(4, 22), 104],
   ])("%s", (_name, make, bits) => {
     const seen = new Set<string>();
     const ones = new Uint32Array(bits);
@@ -255,7 +255,7 @@ describe("P43: 100,000 of each are all different and use every bit alike", () =>
 
   test.each<[string, () => string]>([
     ["families", newFamily],
-    ["client ids", () => newClientId("key")],
+    ["client ids", () => newClientId("key", "with a secret")],
   ])("%s begin with each letter and digit alike", (_name, make) => {
     const found = new Map<string, number>();
     for (let count = 0; count < COUNT; count++) {

@@ -399,7 +399,7 @@ describe("a client whose record an older copy of the folder does not have", () =
     async (redirect) => {
       const request = authorizationUrl(old, id, { redirect_uri: redirect });
       const page = await expectPage(await browser.get(request), 400);
-      expect(page).toContain("no record of it");
+      expect(page).toContain("is not known here any more");
       expect(await old.deps.store.clients.get(id)).toBeUndefined();
       const response = await browser.authorize(request);
       const answer = (response.headers.get("location") ?? "") + (await response.text());
@@ -412,7 +412,7 @@ describe("a client whose record an older copy of the folder does not have", () =
   test("comes with another of its redirect URIs, and is asked about again", async () => {
     await browser.authorize(authorizationUrl(old, id, { redirect_uri: cursor }));
     expect(await expectPage(await browser.get(authorizationUrl(old, id)), 400)).toContain(
-      "no record of it",
+      "another address",
     );
     await browser.authorize(authorizationUrl(old, id));
     await expectPage(await browser.get(authorizationUrl(old, id, { redirect_uri: cursor })), 200);

@@ -101,11 +101,27 @@ describe("AUT-13: the consent page", () => {
     ]);
   });
 
-  test("for a client that an older folder does not know: status 400 and the reason", async () => {
-    const answer = consentPage({ ...request, clientName: undefined, readmit: true });
+  test.each<[NonNullable<ConsentPage["readmit"]>, string]>([
+    [{ kind: "unknown" }, "is not known here any more: it was removed, its registration expired"],
+    [{ kind: "removed", at: 1_795_230_439 }, "You removed this client on 21 November 2026."],
+    [{ kind: "moved" }, "wants its answer at another address"],
+  ])("of a client that was here before, %p: the status and the reason", async (readmit, words) => {
+    const answer = consentPage({ ...request, clientName: undefined, readmit });
     expect(answer.status).toBe(400);
     const text = await textOf(answer);
     expect(text).toContain("Let an unnamed client use Notes?");
-    expect(text).toContain("has no record of it");
+    expect(text).toContain(words);
+  });
+
+  test("of a removed client: letting it in again is no main button", async () => {
+    const readmit = { kind: "removed", at: 1_795_230_439 } as const;
+    const buttons = (await elements(consentPage({ ...request, readmit }))).filter(
+      ({ tag }) => tag === "button",
+    );
+    expect(buttons.map(({ attributes }) => Object.fromEntries(attributes))).toEqual([
+      { class: "main", name: "decision", value: "deny" },
+      { name: "decision", value: "allow" },
+    ]);
+    expect(await textOf(consentPage({ ...request, readmit }))).toContain("Allow it again");
   });
 });

@@ -97,7 +97,10 @@ function consentSamples(base: string, hidden: Hidden, server: Named, say: Say, u
         clientName: say("Cursor"),
         redirectUri: uri("cursor://anysphere.cursor-mcp/oauth/callback"),
       }),
-    "consent-readmit": () => consentPage({ ...dcr, clientName: text(say), readmit: true }),
+    "consent-readmit": () =>
+      consentPage({ ...dcr, clientName: text(say), readmit: { kind: "unknown" } }),
+    "consent-removed": () => consentPage({ ...dcr, readmit: { kind: "removed", at: NOW - 9e5 } }),
+    "consent-moved": () => consentPage({ ...dcr, readmit: { kind: "moved" } }),
   };
 }
 
