@@ -53,6 +53,8 @@ interface Route {
 }
 
 const KB = 1024;
+/** Seconds after which a connection on which nothing moves is closed. */
+const IDLE = 10;
 const api = { errors: "json", cors: true } as const;
 const page = { errors: "page", cors: false, body: 32 * KB } as const;
 
@@ -202,6 +204,7 @@ async function answer(
     address: clientAddress(req.ip, req.headers, config),
     requestId,
     keepOpen: () => native.runtime?.bun?.server?.timeout(native, 0),
+    letIdle: () => native.runtime?.bun?.server?.timeout(native, IDLE),
   };
   const method = req.method === "HEAD" ? "GET" : req.method;
   const row = rows.find((candidate) => candidate.method === method);
@@ -318,7 +321,7 @@ export function listen(app: App, hostname: string, port: number): Listener {
     // A Host that no URL can have fails before any route; Bun's page for that shows paths, source and stack.
     error: () => errorResponse(asOAuthError(inOurWords(HTTPError.status(400)))),
     // Outside of its development mode Bun shares the port with whoever else asks for it, and connections go to either.
-    bun: { development: false, reusePort: false },
+    bun: { development: false, reusePort: false, idleTimeout: IDLE },
   });
   return { close: async (force) => server.close(force) };
 }

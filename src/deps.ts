@@ -3,6 +3,7 @@ import type { Alerts } from "./alerts/bell.ts";
 import type { Attempts } from "./attempts/trail.ts";
 import type { Audit } from "./audit.ts";
 import type { Config, Server } from "./config.ts";
+import type { Lines } from "./gateway/dial.ts";
 import type { Limits } from "./limits.ts";
 import type { Metrics } from "./metrics.ts";
 import type { FirstUses } from "./oauth/access.ts";
@@ -32,6 +33,8 @@ export interface Deps {
   readonly fetchSlots: FetchSlots;
   readonly keyFetches: KeyFetches;
   readonly firstUses: FirstUses;
+  /** Ways to the servers behind. */
+  readonly lines: Lines;
   /** SHA-256 of the initial access token that registration asks for (RFC 7591 §3); undefined: none. */
   readonly initialAccessTokenHash: string | undefined;
   /** Key of the MACs in forms given to browsers; new at every start. */
@@ -53,6 +56,8 @@ export interface Call {
   readonly requestId: string;
   /** Lifts the idle limit of this connection, for answers that stream. */
   readonly keepOpen: () => void;
+  /** Puts it back. Before the last byte: Bun takes none after it. */
+  readonly letIdle: () => void;
 }
 
 /** A request made with a good bearer token (RFC 6750), as gateway/guard.ts found it. */

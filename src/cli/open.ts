@@ -10,6 +10,7 @@ import type { Config } from "../config.ts";
 import type { Deps } from "../deps.ts";
 import { FatalError, reason } from "../errors.ts";
 import { readiness } from "../health.ts";
+import { createLines } from "../gateway/dial.ts";
 import { createLimits } from "../limits.ts";
 import { createPasswords, passwordProblem, verifyOwner } from "../login/owner.ts";
 import { createFirstUses } from "../oauth/access.ts";
@@ -114,6 +115,7 @@ const emptyMemory = (store: OpenStore, { monotonic }: Clock) => ({
   fetchSlots: createFetchSlots(),
   keyFetches: createKeyFetches(monotonic),
   firstUses: createFirstUses(store, store.now),
+  lines: createLines(),
   attempts: createAttempts(store.now),
   formKey: randomToken(),
   setupToken: randomToken(),

@@ -2,6 +2,7 @@
 // deadlines; which headers pass is headers.ts's, which URL is meant target.ts's, how a stream is relayed stream.ts's.
 import type { AuthContext, Call, Deps } from "../deps.ts";
 import { OAuthError, reason } from "../errors.ts";
+import type { Asking, Line } from "./dial.ts";
 import { requestHeaders, responseHeaders } from "./headers.ts";
 import { relay } from "./stream.ts";
 import { type Upstream, locationInside, publicLocation, targetUrl, upstreamOf } from "./target.ts";
@@ -39,6 +40,8 @@ const usual: Timing = {
 const WHOLE = 64 * 1024;
 const REDIRECTS = 3;
 
+type Body = Asking["body"];
+
 /** One request on its way: what its parts need of each other. */
 interface Exchange {
   readonly request: Request;
@@ -47,6 +50,7 @@ interface Exchange {
   readonly call: Call;
   readonly timing: Timing;
   readonly upstream: Upstream;
+  readonly line: Line;
   /** Ends the request behind: the client went away, the time is up, or the credential ended. */
   readonly stop: AbortController;
 }
@@ -79,7 +83,9 @@ export async function forward(
   const stop = new AbortController();
   request.signal.addEventListener("abort", () => stop.abort(), { once: true });
   if (request.signal.aborted) stop.abort();
-  const exchange: Exchange = { request, context, deps, call, timing, upstream, stop };
+  const line = deps.lines.open();
+  stop.signal.addEventListener("abort", line.end, { once: true });
+  const exchange: Exchange = { request, context, deps, call, timing, upstream, line, stop };
   let patience: Patience | undefined;
   try {
     const body = await requestBody(request);
@@ -87,6 +93,7 @@ export async function forward(
     patience = startPatience(exchange);
     return await ask(exchange, target, body);
   } catch (error) {
+    line.end();
     return gone(exchange, error);
   } finally {
     patience?.end();
@@ -99,19 +106,26 @@ interface Patience {
 
 /** Keeps the client's connection while it waits, for as long as the upstream may take. */
 function startPatience({ call, timing, stop }: Exchange): Patience {
+  let isLifted = false;
   let timer = setTimeout(() => {
+    isLifted = true;
     call.keepOpen();
     timer = setTimeout(
       () => stop.abort(new UpstreamError("did not answer in time", 504, "no answer")),
       timing.firstByte - timing.lift,
     );
   }, timing.lift);
-  return { end: () => clearTimeout(timer) };
+  const end = (): void => {
+    clearTimeout(timer);
+    // An answer that turns out to be a stream lifts it again.
+    if (isLifted) call.letIdle();
+  };
+  return { end };
 }
 
 /** Sends the request, again where a redirect inside the upstream says so. */
-async function ask(exchange: Exchange, first: string, body: BodyInit | null): Promise<Response> {
-  const { request, context, deps, call, upstream, stop } = exchange;
+async function ask(exchange: Exchange, first: string, body: Body): Promise<Response> {
+  const { request, context, deps, call, upstream, line, stop } = exchange;
   const headers = requestHeaders(request.headers, {
     context,
     config: deps.config,
@@ -121,18 +135,8 @@ async function ask(exchange: Exchange, first: string, body: BodyInit | null): Pr
   if (body instanceof ReadableStream && length !== null) headers.push(["content-length", length]);
   let target = first;
   for (let redirects = 0; ; redirects++) {
-    const answer = await fetch(target, {
-      method: request.method,
-      headers,
-      body,
-      signal: stop.signal,
-      redirect: "manual",
-      decompress: false,
-      // Our own deadline holds until the answer begins; a stream may then be silent for as long as it likes.
-      timeout: false,
-      // A proxy in the environment was meant for other programs: nobody else reads what passes here.
-      proxy: false,
-    });
+    const { method } = request;
+    const answer = await line.ask(target, { method, headers, body, signal: stop.signal });
     const again = answer.status === 307 || answer.status === 308;
     const next = again && locationInside(upstream, answer.headers.get("location"), target);
     if (!next || body instanceof ReadableStream || redirects === REDIRECTS) {
@@ -143,7 +147,7 @@ async function ask(exchange: Exchange, first: string, body: BodyInit | null): Pr
   }
 }
 
-async function requestBody(request: Request): Promise<BodyInit | null> {
+async function requestBody(request: Request): Promise<Body> {
   if (request.method === "GET" || request.method === "HEAD") return null;
   const length = request.headers.get("content-length");
   return length !== null && Number(length) <= WHOLE ? await request.bytes() : request.body;
@@ -180,7 +184,7 @@ async function clientAnswer(
 }
 
 async function answerBody(
-  { request, context, call, timing, stop }: Exchange,
+  { request, context, call, timing, line, stop }: Exchange,
   answer: Response,
   headers: Headers,
 ): Promise<BodyInit | null> {
@@ -191,17 +195,22 @@ async function answerBody(
     if (length !== null && (request.method === "HEAD" || status === 304)) {
       headers.set("content-length", length);
     }
+    line.end();
     return null;
   }
   const events =
     headers.get("content-type")?.toLowerCase().startsWith("text/event-stream") ?? false;
   if (events) headers.set("x-accel-buffering", "no");
-  else if (length !== null && Number(length) <= WHOLE) return await answer.bytes();
+  else if (length !== null && Number(length) <= WHOLE) {
+    return await answer.bytes().finally(line.end);
+  }
   return relay(body, {
     events: events && !headers.has("content-encoding"),
     stillGood: context.stillGood,
     stop: () => stop.abort(),
+    ended: line.end,
     keepOpen: call.keepOpen,
+    letIdle: call.letIdle,
     ...timing,
   });
 }

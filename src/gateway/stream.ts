@@ -11,8 +11,12 @@ export interface RelayOptions {
   readonly stillGood: () => Promise<boolean>;
   /** Stops the request behind. */
   readonly stop: () => void;
+  /** Called once the answer behind has been read or given up; perhaps again. */
+  readonly ended: () => void;
   /** Lifts the idle limit of the client's connection. */
   readonly keepOpen: () => void;
+  /** Puts it back, for what may come on that connection after the stream. */
+  readonly letIdle: () => void;
   /**
    * Milliseconds after which an answer counts as a stream. If it has no event yet, a comment opens it: Bun sends the
    * head of an answer with its first byte only, and a client waits for the head.
@@ -72,10 +76,12 @@ function startWatch(
     if (boundary.between() && (controller.desiredSize ?? 0) > 0) controller.enqueue(keepAlive);
   };
   let heard = false;
+  let isLifted = false;
   let checking: Timer | undefined;
   let listening: Timer | undefined;
   // Most streams are over before they need looking after.
   const opening = setTimeout(() => {
+    isLifted = true;
     options.keepOpen();
     checking = setInterval(check, options.recheck);
     checking.unref();
@@ -90,6 +96,8 @@ function startWatch(
     clearTimeout(opening);
     clearInterval(checking);
     clearInterval(listening);
+    if (isLifted) options.letIdle();
+    options.ended();
   };
   return {
     open: () => open,

@@ -223,6 +223,7 @@ describe("P45: an open stream asks again whether its token is good", () => {
       address: "203.0.113.7",
       requestId: "1",
       keepOpen: () => undefined,
+      letIdle: () => undefined,
     };
     const { stillGood } = await guard(request, server.config.servers[0], server.deps, call);
     expect(await stillGood()).toBe(true);

@@ -3,6 +3,7 @@
 import { readFileSync } from "node:fs";
 import { readConfig } from "../../src/config.ts";
 import type { AuthContext, Deps } from "../../src/deps.ts";
+import { createLines } from "../../src/gateway/dial.ts";
 import { forward } from "../../src/gateway/proxy.ts";
 import { type Load, median, runLoad } from "./load.ts";
 
@@ -78,13 +79,14 @@ function forwarder(
     server: config.servers[0],
     stillGood: async () => true,
   };
-  const deps = { config } as Deps;
+  const deps = { config, lines: createLines() } as Deps;
   return (request, server) =>
     forward(request, context, deps, {
       path: "/mcp",
       address: "127.0.0.1",
       requestId: "request-1",
       keepOpen: () => server.timeout(request, 0),
+      letIdle: () => server.timeout(request, 10),
     });
 }
 

@@ -10,6 +10,7 @@ import {
 import { type Config, readConfig } from "../../src/config.ts";
 import type { AuthContext, Call, Deps } from "../../src/deps.ts";
 import { OAuthError, errorResponse } from "../../src/errors.ts";
+import { createLines } from "../../src/gateway/dial.ts";
 import { type Timing, forward } from "../../src/gateway/proxy.ts";
 import type { GivenSettings } from "../../src/settings.ts";
 
@@ -32,6 +33,8 @@ export interface Stage {
   readonly refusals: Refusal[];
   /** How often the idle limit was lifted. */
   readonly lifted: () => number;
+  /** How often it was put back. */
+  readonly restored: () => number;
 }
 
 export interface StageOptions {
@@ -39,6 +42,8 @@ export interface StageOptions {
   readonly context?: Partial<AuthContext>;
   readonly timing?: Partial<Timing>;
   readonly address?: string;
+  /** Requests that fetch may have under way; the rest goes through sockets of its own. */
+  readonly share?: number;
   /** Instead of the proxy. */
   readonly handler?: typeof forward;
 }
@@ -72,8 +77,12 @@ export function startStage(upstream: string, options: StageOptions = {}): Stage 
   const timing = { ...calm, ...options.timing };
   const refusals: Refusal[] = [];
   // The gateway knows no state: configuration is all that it reads.
-  const deps = { config } as Deps;
+  const deps = {
+    config,
+    lines: createLines(options.share),
+  } as Deps;
   let lifted = 0;
+  let restored = 0;
   const server = Bun.serve({
     hostname: "127.0.0.1",
     port: 0,
@@ -88,6 +97,10 @@ export function startStage(upstream: string, options: StageOptions = {}): Stage 
           lifted++;
           bun.timeout(request, 0);
         },
+        letIdle: () => {
+          restored++;
+          bun.timeout(request, 10);
+        },
       };
       try {
         return await (options.handler ?? forward)(request, context, deps, call, timing);
@@ -101,7 +114,14 @@ export function startStage(upstream: string, options: StageOptions = {}): Stage 
   closers.push(() => void server.stop(true));
   const port = server.port ?? 0;
   const { path } = config.servers[0];
-  return { url: `http://127.0.0.1:${port}${path}`, port, config, refusals, lifted: () => lifted };
+  return {
+    url: `http://127.0.0.1:${port}${path}`,
+    port,
+    config,
+    refusals,
+    lifted: () => lifted,
+    restored: () => restored,
+  };
 }
 
 function decoded(path: string): string | undefined {
