@@ -52,7 +52,7 @@ function seen({ started_at: at, steps, last }: AttemptRow, style: Style): string
   const request = steps.find(({ step }) => step === last)?.request;
   const way = steps.map((step) => stepWords(step).replaceAll(" ", NO_BREAK));
   const end = request === undefined ? "" : `  (request${NO_BREAK}${request})`;
-  return `${clockTime(at)}  ${way.join(` ${style.then} `)}${end}`;
+  return `${clockTime(at)}  ${way.join(` ${style.arrow} `)}${end}`;
 }
 
 /** Looks are many and mean little: a line each. */

@@ -9,7 +9,7 @@ export interface Style {
   readonly bold: (text: string) => string;
   readonly dim: (text: string) => string;
   /** Between steps. */
-  readonly then: string;
+  readonly arrow: string;
   readonly bullet: string;
   /** Breaks at words; every line begins with `indent` blanks, the first with `first` instead. */
   readonly wrap: (text: string, indent: number, first?: string) => string;
@@ -28,8 +28,8 @@ export function styleOf(output: Output, environment: Environment): Style {
   const isTerminal = output.isTTY && environment["TERM"] !== "dumb";
   const colours = isTerminal && !environment["NO_COLOR"];
   const marks = hasUnicode(environment)
-    ? { good: "✓", attention: "!", bad: "✗", none: "·", then: "›", bullet: "•" }
-    : { good: "+", attention: "!", bad: "x", none: "-", then: ">", bullet: "-" };
+    ? { good: "✓", attention: "!", bad: "✗", none: "·", arrow: "›", bullet: "•" }
+    : { good: "+", attention: "!", bad: "x", none: "-", arrow: ">", bullet: "-" };
   const paint = (code: number, text: string): string =>
     colours ? `\u001b[${code}m${text}\u001b[${code < 10 ? 22 : 39}m` : text;
   const width = Math.min(isTerminal ? (output.columns ?? PIPED) : PIPED, WIDEST);
@@ -38,7 +38,7 @@ export function styleOf(output: Output, environment: Environment): Style {
     mark: (mark) => paint(colourOf[mark], marks[mark]),
     bold: (text) => paint(1, text),
     dim: (text) => paint(2, text),
-    then: marks.then,
+    arrow: marks.arrow,
     bullet: marks.bullet,
     wrap: (text, indent, first = " ".repeat(indent)) => wrap(text, width, indent, first),
   };
