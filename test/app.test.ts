@@ -1,5 +1,7 @@
 // What happens around every handler, whichever it is.
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import { type TestServer, startServer } from "./server.ts";
 
 let server: TestServer;
@@ -34,5 +36,62 @@ describe("a path that no route names is 404", () => {
     const answer = await server.fetch("/.well-known/nothing", { headers: browser });
     expect(answer.status).toBe(404);
     expect(await answer.json()).toMatchObject({ error: "invalid_request" });
+  });
+});
+
+describe("what nobody expected", () => {
+  const inside = "ENOENT: /srv/secret/state.json pat_secret at store.ts:42";
+  const paths = [
+    ["POST", "/token", "grant_type=refresh_token&refresh_token=x&client_id=x", "json"],
+    ["POST", "/revoke", "token=x&client_id=x", "json"],
+    ["POST", "/introspect", "token=x&client_id=x", "json"],
+    ["GET", "/authorize?client_id=x", undefined, "page"],
+  ] as const;
+  let broken: TestServer;
+  beforeAll(async () => {
+    broken = await startServer();
+    const fails = (): never => {
+      throw new TypeError(inside, { cause: new Error(inside) });
+    };
+    Object.assign(broken.deps.store.clients, { get: fails });
+    Object.assign(broken.deps.store.refresh_tokens, { get: fails });
+  });
+  afterAll(() => broken.close());
+
+  const expectNothingTold = async (answer: Response): Promise<string> => {
+    expect(answer.status).toBe(500);
+    const text = (await answer.text()) + JSON.stringify([...answer.headers]);
+    for (const word of ["ENOENT", "secret", "TypeError", ".ts:"]) expect(text).not.toContain(word);
+    return text;
+  };
+
+  test.each(paths)(
+    "%s %s: 500 server_error, and not a word of it",
+    async (method, path, body, form) => {
+      const answer = await broken.fetch(path, {
+        method,
+        ...(body !== undefined && { body: new URLSearchParams(body) }),
+      });
+      const requestId = answer.headers.get("x-request-id") ?? "none";
+      const type = answer.headers.get("content-type");
+      expect(type).toStartWith(form === "json" ? "application/json" : "text/html");
+      const text = await expectNothingTold(answer);
+      expect(text).toContain(form === "json" ? "something went wrong in the server" : requestId);
+      const line = readFileSync(join(broken.folder, "audit.jsonl"), "utf8")
+        .split("\n")
+        .find((each) => each.includes(`"request":"${requestId}"`));
+      // The owner reads why, and no secret there either.
+      expect(line).toContain("ENOENT: /srv/secret/state.json pat_[redacted]");
+    },
+  );
+
+  test("at the MCP endpoint: no challenge that would make a client log in again", async () => {
+    const token = `pat_${"A".repeat(22)}.1.${"A".repeat(43)}`;
+    const answer = await broken.fetch("/mcp", {
+      method: "POST",
+      headers: { authorization: `Bearer ${token}` },
+    });
+    expect(answer.headers.get("www-authenticate")).toBeNull();
+    await expectNothingTold(answer);
   });
 });

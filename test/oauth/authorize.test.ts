@@ -334,6 +334,25 @@ describe("consent", () => {
     await expectPage(await owner.post("/consent", fields), 403);
   });
 
+  test("of the answers of a session 64 are remembered, the newest", async () => {
+    const browser = new Browser(server);
+    await browser.signIn();
+    const forms: Record<string, string>[] = [];
+    const places: (string | null)[] = [];
+    for (let count = 0; count < 70; count++) {
+      const page = await (await browser.get(url())).text();
+      const fields = { ...hiddenFields(page), decision: "allow" };
+      forms.push(fields);
+      places.push((await browser.post("/consent", fields)).headers.get("location"));
+    }
+    const sessions = (await server.deps.store.sessions.list()).map(([, session]) => session);
+    expect(Math.max(...sessions.map(({ answered }) => answered.size))).toBe(64);
+    for (const index of [6, 40, 69]) {
+      const again = await browser.post("/consent", forms[index] ?? {});
+      expect(again.headers.get("location")).toBe(places[index] ?? "none");
+    }
+  });
+
   test("two tabs at once keep their own requests", async () => {
     const browser = new Browser(server);
     const [one, two] = [url({ state: "one" }), url({ state: "two" })];
