@@ -2,6 +2,10 @@
 import { describe, expect, test } from "bun:test";
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { Glob } from "bun";
+import { parseCommandLine } from "../src/cli/command_line.ts";
+import { findCommand } from "../src/cli/run.ts";
+import { readConfig } from "../src/config.ts";
 import { settingKeys, settingRows, settings } from "../src/settings.ts";
 
 const root = join(import.meta.dir, "..");
@@ -57,9 +61,81 @@ describe.each([
   });
 });
 
-test("every bun script that the README names exists", () => {
-  const { scripts } = JSON.parse(read("package.json")) as { scripts: Record<string, string> };
-  const named = [...readme.matchAll(/bun(?:@[\d.]+)? run ([a-z:]+)/g)].map(([, name = ""]) => name);
-  expect(named).toContain("test");
-  expect(named.filter((name) => scripts[name] === undefined)).toEqual([]);
+describe("commands", () => {
+  const files = ["README.md", ...new Glob("docs/*.md").scanSync(root)];
+  const blocks = (text: string): string[] =>
+    [...text.matchAll(/^```sh\n([\s\S]*?)^```/gm)].flatMap(([, block = ""]) =>
+      block.split("\n").filter((line) => line !== "" && !line.startsWith("#")),
+    );
+  const shown = files.flatMap((file) => blocks(read(file)).map((line) => [file, line] as const));
+  const inText = files.flatMap((file) =>
+    [...read(file).matchAll(/`((?:postern|bun|npx)(?: [^`]*)?)`/g)].map(
+      ([, line = ""]) => [file, line] as const,
+    ),
+  );
+
+  test.each(shown)("%s: %s", (_file, line) => {
+    expect(() => parseLine(line)).not.toThrow();
+  });
+
+  test.each(inText)("%s names `%s`, which there is", (_file, line) => {
+    // Named in passing, a command may lack its words.
+    for (const tail of ["", " x", " x x"]) {
+      try {
+        return parseLine(line + tail);
+      } catch (error) {
+        if (!/ takes | missing/.test(String(error)) || tail === " x x") throw error;
+      }
+    }
+  });
+
+  test("a command line that there is not is seen", () => {
+    for (const line of ["postern grant", "bun start --prot 1", "bun run tests", "bun test test/no"])
+      expect(() => parseLine(line)).toThrow();
+    expect(shown.length).toBeGreaterThan(10);
+    expect(inText.length).toBeGreaterThan(10);
+  });
+
+  test("every file of every script exists", () => {
+    const named = Object.values(scripts).flatMap((script) => script.match(/\S+\.ts\b/g) ?? []);
+    expect(named.filter((path) => !existsSync(join(root, path)))).toEqual([]);
+    expect(named).toContain("src/main.ts");
+  });
 });
+
+const { scripts } = JSON.parse(read("package.json")) as { scripts: Record<string, string> };
+
+/** Commands of others that the documents use. */
+const others = new Set(
+  "caddy cloudflared cp curl nginx rsync sudo systemctl tailscale tar".split(" "),
+);
+
+/** Understands a line of a shell as its programs would. @throws {Error} what is wrong with it */
+function parseLine(line: string): void {
+  const words = line
+    .replace(/ #.*$/, "")
+    .replaceAll(/<[^>]*>/g, "example")
+    .split(" ");
+  if (words[0] === "npx") words.splice(0, 3, "bun");
+  const [program = "", verb = "", ...rest] = words;
+  if (program === "postern") return parsePostern(words.slice(1));
+  if (program !== "bun") {
+    if (others.has(program)) return;
+    throw new Error(`${program} is not known here`);
+  }
+  if (verb === "start") return parsePostern(rest);
+  if (verb === "test") {
+    const missing = rest.find((path) => path.includes("/") && !existsSync(join(root, path)));
+    if (missing !== undefined) throw new Error(`there is no ${missing}`);
+    return;
+  }
+  const script = verb === "run" ? rest[0] : verb;
+  if (script === "install") return;
+  if (scripts[script ?? ""] === undefined) throw new Error(`there is no script ${script}`);
+}
+
+function parsePostern(words: readonly string[]): void {
+  const line = parseCommandLine(words);
+  if (!line.help && !line.version) findCommand(line);
+  readConfig({ ...line.given, data: "/nonexistent" });
+}

@@ -72,30 +72,11 @@ export async function run(argv: readonly string[]): Promise<number> {
     const line = parseCommandLine(argv);
     if (line.version) return print(`postern ${version}`);
     if (line.help || line.words[0] === "help") return print(helpText());
-    const words =
-      line.words.length === 0
-        ? ["serve"]
-        : line.words.filter((word, index) => !(word === "list" && index === 1));
-    const entry = commands.find(({ words: selectors }) =>
-      selectors.every((word, index) => words[index] === word),
-    );
-    if (!entry) throw unknownCommand(words[0] ?? "");
-    const rest = words.slice(entry.words.length);
-    const expected = entry.parameters === "" ? 0 : entry.parameters.split(" ").length;
-    if (rest.length !== expected) {
-      throw new FatalError(
-        `postern ${entry.words.join(" ")} takes ${entry.parameters || "no more words"}`,
-        {
-          exitCode: 2,
-          hint: "see postern --help",
-        },
-      );
-    }
-    assertFlags(entry, line);
+    const { command, rest } = findCommand(line);
     for (const name of unknownVariables(process.env)) {
       warn(`the variable ${name} is not a setting`);
     }
-    return await entry.command(line, rest);
+    return await command(line, rest);
   } catch (error) {
     const known = error instanceof FatalError;
     process.stderr.write(`postern: error: ${reason(error)}\n`);
@@ -103,6 +84,31 @@ export async function run(argv: readonly string[]): Promise<number> {
     if (!known && error instanceof Error) process.stderr.write(`${error.stack ?? ""}\n`);
     return known ? error.exitCode : 1;
   }
+}
+
+/**
+ * The command that a line means, and the words that it is given.
+ * @throws {FatalError} exit 2: there is no such command, or it takes other words or flags
+ */
+export function findCommand(line: CommandLine): { command: Command; rest: readonly string[] } {
+  const words =
+    line.words.length === 0
+      ? ["serve"]
+      : line.words.filter((word, index) => !(word === "list" && index === 1));
+  const entry = commands.find(({ words: selectors }) =>
+    selectors.every((word, index) => words[index] === word),
+  );
+  if (!entry) throw unknownCommand(words[0] ?? "");
+  const rest = words.slice(entry.words.length);
+  const expected = entry.parameters === "" ? 0 : entry.parameters.split(" ").length;
+  if (rest.length !== expected) {
+    throw new FatalError(
+      `postern ${entry.words.join(" ")} takes ${entry.parameters || "no more words"}`,
+      { exitCode: 2, hint: "see postern --help" },
+    );
+  }
+  assertFlags(entry, line);
+  return { command: entry.command, rest };
 }
 
 function add(line: CommandLine): Promise<number> {
