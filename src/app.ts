@@ -310,8 +310,15 @@ export interface Listener {
   close(force: boolean): Promise<void>;
 }
 
+export interface Address {
+  readonly hostname: string;
+  readonly port: number;
+  /** PEM; absent: plain http. */
+  readonly tls?: { readonly cert: string; readonly key: string } | undefined;
+}
+
 /** Serves the app on one address. @throws when the port is taken */
-export function listen(app: App, hostname: string, port: number): Listener {
+export function listen(app: App, { hostname, port, tls }: Address): Listener {
   const server = serve(app.h3, {
     hostname,
     port,
@@ -321,7 +328,7 @@ export function listen(app: App, hostname: string, port: number): Listener {
     // A Host that no URL can have fails before any route; Bun's page for that shows paths, source and stack.
     error: () => errorResponse(asOAuthError(inOurWords(HTTPError.status(400)))),
     // Outside of its development mode Bun shares the port with whoever else asks for it, and connections go to either.
-    bun: { development: false, reusePort: false, idleTimeout: IDLE },
+    bun: { development: false, reusePort: false, idleTimeout: IDLE, ...(tls && { tls }) },
   });
   return { close: async (force) => server.close(force) };
 }

@@ -175,13 +175,7 @@ function readConfigFile(path: string): Record<string, unknown> | undefined {
 export function resolveConfig({ values, servers }: Reading): Config {
   const issuer = values.url || `http://localhost:${values.port}`;
   const url = new URL(issuer);
-  const bindsOutside = values.host !== "" && !isLoopbackHost(values.host);
-  if (bindsOutside && values.url === "") {
-    throw new FatalError(`listening on ${values.host} needs the public URL`, {
-      exitCode: 2,
-      hint: "add --url https://your.domain, or leave --host out and put a reverse proxy or tunnel in front",
-    });
-  }
+  refuseContradictions(values, url);
   const basePath = url.pathname === "/" ? "" : url.pathname;
   const entries = servers === undefined ? [values] : serverEntries(servers, values);
   const resolved = entries.map((entry): Server => ({
@@ -203,8 +197,30 @@ export function resolveConfig({ values, servers }: Reading): Config {
     loopback: isLoopbackHost(url.hostname),
     hosts: values.host === "" ? ["127.0.0.1", "::1"] : [values.host],
     servers: [first, ...rest],
+    // Who serves https itself has no proxy in front.
+    trustedProxies:
+      values.trustedProxies === "auto" && values.tlsCert !== "" ? [] : values.trustedProxies,
     scopes: [...new Set(resolved.flatMap((server) => server.scopes))],
   };
+}
+
+/** @throws {FatalError} exit 2 */
+function refuseContradictions({ host, url: given, tlsCert, tlsKey }: Settings, url: URL): void {
+  const refuse = (message: string, hint: string): never => {
+    throw new FatalError(message, { exitCode: 2, hint });
+  };
+  if (host !== "" && !isLoopbackHost(host) && given === "") {
+    refuse(
+      `listening on ${host} needs the public URL`,
+      "add --url https://your.domain, or leave --host out and put a reverse proxy or tunnel in front",
+    );
+  }
+  if ((tlsCert === "") !== (tlsKey === "")) {
+    refuse("a certificate goes with its key", "give both --tls-cert and --tls-key");
+  }
+  if (tlsCert !== "" && url.protocol !== "https:") {
+    refuse("a certificate needs a public URL that begins with https", "add --url https://...");
+  }
 }
 
 type ServerEntry = Pick<Settings, "path" | "name" | "scopes" | "upstream">;

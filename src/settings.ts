@@ -89,11 +89,25 @@ export const settings = {
     atStart: true,
     parse: (text) => (text === "" ? "" : ipAddress(text)),
   }),
+  tlsCert: setting({
+    flag: "tls-cert",
+    placeholder: "<file>",
+    fallback: "",
+    help: "PEM file with the certificate of the public URL and those of its issuer: serves https itself",
+    parse: (text) => (text === "" ? "" : resolve(text)),
+  }),
+  tlsKey: setting({
+    flag: "tls-key",
+    placeholder: "<file>",
+    fallback: "",
+    help: "PEM file with its private key; both files are taken up when they change",
+    parse: (text) => (text === "" ? "" : resolve(text)),
+  }),
   trustedProxies: setting({
     flag: "trusted-proxies",
     placeholder: "<addresses>",
     fallback: "auto",
-    help: "addresses whose X-Forwarded-For is believed, separated by commas; auto: one hop from loopback when the public URL is https",
+    help: "addresses whose X-Forwarded-For is believed, separated by commas; auto: one hop from loopback when the public URL is https and somebody else serves it",
     parse: (text) => (text === "auto" ? ("auto" as const) : list(text).map(ipAddress)),
   }),
   allowedOrigins: setting({

@@ -23,7 +23,7 @@ const layers = [
   ["cli"],
   ["app"],
   ["account"],
-  ["admin", "alerts", "health"],
+  ["admin", "alerts", "health", "tls"],
   ["gateway"],
   ["oauth"],
   ["login"],

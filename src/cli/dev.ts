@@ -45,9 +45,16 @@ async function listenOnce(app: App, config: Config, hostname: string): Promise<L
 export async function dev(given: GivenSettings): Promise<number> {
   refuse("data", given, "postern dev uses a temporary folder");
   refuse("host", given, "postern dev is for this machine alone");
+  refuse("tlsCert", given, "postern dev speaks plain http to this machine alone");
   refuse("passwordFile", given, "postern dev makes up a password");
   const folder = mkdtempSync(join(tmpdir(), "postern-dev-"));
-  const environment = { ...process.env, POSTERN_HOST: "", POSTERN_PASSWORD_FILE: "" };
+  const environment = {
+    ...process.env,
+    POSTERN_HOST: "",
+    POSTERN_PASSWORD_FILE: "",
+    POSTERN_TLS_CERT: "",
+    POSTERN_TLS_KEY: "",
+  };
   const reread = (): Reading => readSettings({ ...given, data: folder }, environment);
   try {
     return await serve(reread, { front: listhenFront, setPassword });

@@ -1,20 +1,31 @@
-// Listens on the addresses of the settings, and tells which port is the trouble.
+// Listens on the addresses of the settings, and tells which port is the trouble. Which certificate is presented is
+// certificates.ts's.
 import { type App, type Listener, listen } from "../app.ts";
 import type { Config } from "../config.ts";
 import { FatalError, reason } from "../errors.ts";
+import type { Certificate } from "../tls/certificate.ts";
 
-/** What serves requests for one app; `dev` has its own. */
-export type Front = (app: App, config: Config) => Promise<Listener>;
+/** What serves requests for one app; `dev` has its own, without TLS. */
+export type Front = (
+  app: App,
+  config: Config,
+  certificate: Certificate | undefined,
+) => Promise<FrontListener>;
 
-export const bunFront: Front = (app, config) =>
-  listenOn(config, async (host) => listen(app, host, config.port));
+export interface FrontListener extends Listener {
+  /** New connections get this certificate; open ones go on. */
+  present?(certificate: Certificate | undefined): Promise<void>;
+}
+
+export const bunFront: Front = (app, config, certificate) =>
+  listenOn(config, async (host) => listenReplaceably(app, host, config.port, certificate));
 
 /** Listens on every address of the configuration, or on none. @throws {FatalError} */
 export async function listenOn(
   { hosts, port }: Config,
-  one: (host: string) => Promise<Listener>,
-): Promise<Listener> {
-  const listeners: Listener[] = [];
+  one: (host: string) => Promise<FrontListener>,
+): Promise<FrontListener> {
+  const listeners: FrontListener[] = [];
   try {
     for (const host of hosts) {
       try {
@@ -31,6 +42,47 @@ export async function listenOn(
   }
   return {
     close: async (force) => void (await Promise.all(listeners.map((each) => each.close(force)))),
+    present: async (certificate) =>
+      void (await Promise.all(listeners.map((each) => each.present?.(certificate)))),
+  };
+}
+
+/** Tries for a port that somebody took in between, with milliseconds between two. */
+const TRIES = 50;
+const PAUSE = 100;
+
+/**
+ * One address whose certificate can be replaced. Bun gives no open server another one, so the old server stops to accept
+ * and a new one takes its place in the same turn; what the old one has open it serves to the end.
+ */
+function listenReplaceably(
+  app: App,
+  hostname: string,
+  port: number,
+  first: Certificate | undefined,
+): FrontListener {
+  const open = (certificate: Certificate | undefined): Listener =>
+    listen(app, {
+      hostname,
+      port,
+      tls: certificate && { cert: certificate.chain, key: certificate.key },
+    });
+  const listeners = new Set([open(first)]);
+  return {
+    close: async (force) =>
+      void (await Promise.all([...listeners].map((each) => each.close(force)))),
+    present: async (certificate) => {
+      for (const old of listeners) void old.close(false).then(() => listeners.delete(old));
+      for (let tries = 1; ; tries++) {
+        try {
+          listeners.add(open(certificate));
+          return;
+        } catch (error) {
+          if (tries === TRIES) throw portError(error, port);
+        }
+        await Bun.sleep(PAUSE);
+      }
+    },
   };
 }
 

@@ -135,8 +135,8 @@ export async function withConfig(deps: Deps, config: Config): Promise<Deps> {
 }
 
 /** Files whose content counts as a setting. */
-export const settingFiles = ({ registrationTokenFile }: Config): string[] =>
-  [registrationTokenFile].filter((path) => path !== "");
+export const settingFiles = ({ registrationTokenFile, tlsCert, tlsKey }: Config): string[] =>
+  [registrationTokenFile, tlsCert, tlsKey].filter((path) => path !== "");
 
 const resolveHost = async (host: string): Promise<string[]> =>
   (await lookup(host, { all: true })).map(({ address }) => address);

@@ -9,8 +9,10 @@ import { FatalError, reason } from "../errors.ts";
 import { removeSetupLink, setupLink, writeSetupLink } from "../login/setup.ts";
 import { metricsResponse } from "../metrics.ts";
 import { ensureFolder } from "../oauth/clients.ts";
+import { seconds } from "../primitives.ts";
 import { serverOf } from "../oauth/rules.ts";
-import { type Front, bunFront } from "./front.ts";
+import { configuredCertificate, createCertificates, nextCertificate } from "./certificates.ts";
+import { type Front, type FrontListener, bunFront } from "./front.ts";
 import { openMetricsPort } from "./metrics_port.ts";
 import { type Opened, applyPasswordFile, open, settingFiles, withConfig } from "./open.ts";
 import { type Reload, startReload } from "./reload.ts";
@@ -62,7 +64,8 @@ interface Parts extends Required<ServeOptions> {
 async function serveUntil(signals: Signals, parts: Parts): Promise<void> {
   const { opened, front, setPassword, terminal } = parts;
   let { deps } = opened;
-  let listener: Listener | undefined;
+  const certificates = createCertificates({ ...deps, terminal });
+  let listener: FrontListener | undefined;
   let socket: Listener | undefined;
   let scraped: Listener | undefined;
   let reload: Reload | undefined;
@@ -70,7 +73,9 @@ async function serveUntil(signals: Signals, parts: Parts): Promise<void> {
     signals.asked.throwIfAborted();
     await setPassword(deps, terminal);
     const app = createApp(deps);
-    listener = await front(app, deps.config);
+    await certificates.use(configuredCertificate(deps.config));
+    listener = await front(app, deps.config, certificates.current());
+    certificates.attach(listener);
     socket = openAdminSocket(() => deps, terminal);
     scraped = openMetricsPort(deps);
     reload = startReload({
@@ -78,11 +83,16 @@ async function serveUntil(signals: Signals, parts: Parts): Promise<void> {
       ...parts,
       files: () => settingFiles(deps.config),
       apply: async (changed) => {
+        const certificate = nextCertificate(changed, certificates.current(), seconds(deps.now()));
         const next = await withConfig(deps, changed);
         const isNewToken = next.initialAccessTokenHash !== deps.initialAccessTokenHash;
         app.reload(next);
         deps = next;
-        return isNewToken ? ["the registration token"] : [];
+        const isNewCertificate = await certificates.use(certificate);
+        return [
+          ...(isNewToken ? ["the registration token"] : []),
+          ...(isNewCertificate ? ["the certificate"] : []),
+        ];
       },
     });
     signals.onReload(reload.now);
@@ -93,6 +103,7 @@ async function serveUntil(signals: Signals, parts: Parts): Promise<void> {
     await drain(listener, aborted(signals.insisted));
   } finally {
     reload?.stop();
+    certificates.stop();
     await listener?.close(true);
     await socket?.close(true);
     await scraped?.close(true);

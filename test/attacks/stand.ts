@@ -102,7 +102,7 @@ export interface Listening extends Stand {
 export async function startListening(settings: GivenSettings = {}): Promise<Listening> {
   const port = await freePort();
   const stand = await startStand({ port: String(port), ...settings });
-  const listener: Listener = listen(stand.server.app, "127.0.0.1", port);
+  const listener: Listener = listen(stand.server.app, { hostname: "127.0.0.1", port });
   return {
     ...stand,
     port,

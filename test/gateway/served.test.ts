@@ -29,7 +29,7 @@ async function serve(upstream: string): Promise<Served> {
   const free = Bun.serve({ port: 0, hostname: "127.0.0.1", fetch: () => new Response() });
   const port = free.port ?? 0;
   await free.stop(true);
-  started.push({ server, listener: listen(server.app, "127.0.0.1", port) });
+  started.push({ server, listener: listen(server.app, { hostname: "127.0.0.1", port }) });
   const url = `http://127.0.0.1:${port}/mcp`;
   return { url, port, bearer: `Bearer ${tokens.access_token}`, server };
 }
