@@ -2,6 +2,7 @@
 // CORS, error rendering. Deny by default: what the table does not name is 404.
 import { H3, type H3Event, HTTPError, assertBodySize, serve } from "h3";
 import { adminApi } from "./account/api.ts";
+import { accountRoutes } from "./account/routes.ts";
 import { ADMIN_PATH } from "./admin.ts";
 import { originOf, seeRefusal } from "./attempts/sights.ts";
 import type { StepName } from "./attempts/steps.ts";
@@ -76,6 +77,7 @@ export const routes: readonly Route[] = [
   { method: "GET",  path: "/setup",      source: "-",                who: "anyone", handler: setupPage,  ...page },
   { method: "POST", path: "/setup",      source: "-",                who: "anyone", handler: setup,      ...page },
   { method: "GET",  path: "/connect",    source: "-",                who: "owner",  handler: connect,    ...page },
+  ...accountRoutes.map((row): Route => ({ ...row, source: "-", who: "owner", ...page })),
   ...(["GET", "POST", "PUT", "PATCH", "DELETE"] as const).map((method): Route => (
     { method, path: `${ADMIN_PATH}/**`, source: "docs/admin-api.md", who: "owner", handler: adminApi, errors: "json", cors: false, body: 64 * KB })),
 ];

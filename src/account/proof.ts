@@ -2,12 +2,19 @@
 // hold. Everything behind /account and /admin/api asks here first.
 import type { Call, Deps } from "../deps.ts";
 import { OAuthError } from "../errors.ts";
+import type { Parameters } from "../form.ts";
 import type { Asked } from "../admin/asked.ts";
-import { requireOwnPage, unseal } from "../login/forms.ts";
+import { requireOwnPage, seal, unseal } from "../login/forms.ts";
 import { type FoundSession, findSession } from "../login/session.ts";
 
-/** Name of the header that carries the text of a page's hidden field to the admin API. */
+/** Name of the hidden field, and of the header that carries the same text to the admin API. */
+const PROOF_FIELD = "proof";
 const PROOF_HEADER = "x-postern-proof";
+
+/** What the forms of a page carry, bound to the session that gets the page. */
+export const proofFor = ({ id }: FoundSession, deps: Deps): Record<string, string> => ({
+  [PROOF_FIELD]: seal(deps, "account", id, ""),
+});
 
 /** @throws {OAuthError} access_denied 403, the same for every lack: what is behind stays unsaid */
 async function requireProof(
@@ -29,6 +36,12 @@ async function requireProof(
 
 export const requireHeader = (request: Request, deps: Deps): Promise<FoundSession> =>
   requireProof(request, request.headers.get(PROOF_HEADER) ?? undefined, deps);
+
+export const requireForm = (
+  request: Request,
+  form: Parameters,
+  deps: Deps,
+): Promise<FoundSession> => requireProof(request, form.get(PROOF_FIELD), deps);
 
 /** What a verb is given by a page or the API. */
 export const askedBy = (

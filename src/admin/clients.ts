@@ -65,7 +65,7 @@ function rowOf(clientId: string, client: Client, grants: readonly GrantRow[]): C
 }
 
 /** Those with connections first, then the newest. */
-async function clientRows(deps: Deps): Promise<ClientRow[]> {
+export async function clientRows(deps: Deps): Promise<ClientRow[]> {
   const grants = Map.groupBy(await grantRows(deps), (row) => row.client_id);
   return (await deps.store.clients.list())
     .map(([id, client]) => rowOf(id, client, grants.get(id) ?? []))

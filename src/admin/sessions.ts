@@ -26,7 +26,7 @@ export interface CodeRow extends Pick<
 const shortId = (letter: "s" | "c", id: string): string => `${letter}_${id.slice(0, 20)}`;
 
 /** The one used last first. Those of an earlier password have ended, though they are still there. */
-async function sessionRows(deps: Deps, own?: string): Promise<SessionRow[]> {
+export async function sessionRows(deps: Deps, own?: string): Promise<SessionRow[]> {
   const owner = await deps.store.owner.get("owner");
   return (await deps.store.sessions.list())
     .filter(([, { epoch }]) => epoch === owner?.epoch)
@@ -64,7 +64,10 @@ export async function endSession({ id: typed, actor }: Asked, deps: Deps): Promi
 }
 
 /** Signs out every browser but the one that asks. */
-export async function purgeSessions({ session, actor }: Asked, deps: Deps): Promise<unknown> {
+export async function purgeSessions(
+  { session, actor }: Asked,
+  deps: Deps,
+): Promise<{ revoked: number }> {
   const ids = (await deps.store.sessions.list()).map(([id]) => id).filter((id) => id !== session);
   for (const id of ids) await deps.store.sessions.delete(id);
   deps.audit.record("sessions_ended", { sessions: ids.length, ...actorFields(actor) });

@@ -49,7 +49,7 @@ export async function waitingClient(query: string, deps: Deps): Promise<string |
 /** GET /login */
 export async function logInPage(request: Request, deps: Deps): Promise<Response> {
   await requireOwner(deps);
-  if (await findSession(request, deps)) return seeOther("/connect", deps);
+  if (await findSession(request, deps)) return seeOther("/account", deps);
   const { binding, cookie } = browserBinding(request, deps);
   return showLogin({ query: "", request: seal(deps, "login", binding, ""), cookie }, deps);
 }
@@ -63,7 +63,7 @@ export async function logIn(request: Request, deps: Deps, call: Call): Promise<R
   const query = unseal(deps, "login", binding, field);
   if (field === undefined || query === undefined) return logInAgain(field, binding, cookie, deps);
   // Two tabs: the second login finds the session of the first.
-  const path: `/${string}` = query === "" ? "/connect" : `/authorize?${query}`;
+  const path: `/${string}` = query === "" ? "/account" : `/authorize?${query}`;
   if (await findSession(request, deps)) return seeOther(path, deps);
   const shown = { query, request: field };
   const prefix = throttleKey(call.address);

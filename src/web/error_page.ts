@@ -1,7 +1,7 @@
 // The pages that say how something ended: errors, and messages.
 import type { NextStep, OAuthError } from "../errors.ts";
 import { type Html, type PageFrame, html, local, page } from "./html.ts";
-import { displayName, printable } from "./text.ts";
+import { displayName, printable, sentence } from "./text.ts";
 
 export interface ErrorPage extends PageFrame {
   readonly error: Pick<
@@ -94,10 +94,6 @@ const requestLine = (status: number, requestId: string): Html =>
 
 const button = (base: string, { path, text }: NextStep): Html =>
   html`<p><a class="button" href="${local(base, path)}">${text}</a></p>`;
-
-/** Public sentences are written for JSON members: small first letter, no full stop. */
-const sentence = (text: string): string =>
-  text.charAt(0).toUpperCase() + text.slice(1) + (/[.!?…]$/.test(text) ? "" : ".");
 
 export interface MessagePage extends PageFrame {
   readonly title: string;

@@ -1,6 +1,7 @@
 // The html tag, the frame around every page and the headers of its answer. Owns escaping and the Content-Security-Policy;
 // knows no page's content.
 import { sha256 } from "../primitives.ts";
+import accountStyle from "./account.css" with { type: "text" };
 import style from "./style.css" with { type: "text" };
 
 const markup = Symbol("markup");
@@ -68,10 +69,21 @@ export function local(base: string, path: `/${string}`): Href {
   return { [address]: base + path };
 }
 
-// CSP3 §2.3.1 takes the standard alphabet with padding everywhere, base64url not in every browser.
-const styleHash = `${sha256(style).replaceAll("-", "+").replaceAll("_", "/")}=`;
-const styleElement: Html = { [markup]: `<style>${style}</style>` };
-const policy = `default-src 'none'; style-src 'sha256-${styleHash}'; img-src data:; base-uri 'none'; frame-ancestors 'none'`;
+interface Sheet {
+  readonly element: Html;
+  readonly policy: string;
+}
+
+function sheet(text: string): Sheet {
+  // CSP3 §2.3.1 takes the standard alphabet with padding everywhere, base64url not in every browser.
+  const hash = `${sha256(text).replaceAll("-", "+").replaceAll("_", "/")}=`;
+  return {
+    element: { [markup]: `<style>${text}</style>` },
+    policy: `default-src 'none'; style-src 'sha256-${hash}'; img-src data:; base-uri 'none'; frame-ancestors 'none'`,
+  };
+}
+
+const sheets = { narrow: sheet(style), wide: sheet(style + accountStyle) };
 
 const mark = html`<svg class="mark" viewBox="0 0 24 24" width="24" height="24" aria-hidden="true">
   <path d="M3 3h18v18h-5v-8a4 4 0 0 0-8 0v8H3z" />
@@ -97,6 +109,8 @@ export interface PageOptions extends PageFrame {
   readonly forms?: "none" | "own" | "client";
   /** Whether a client may have opened the page as a popup, and waits for what comes of it. */
   readonly popup?: boolean | undefined;
+  /** For tables: the account pages. */
+  readonly wide?: boolean;
   readonly headers?: Readonly<Record<string, string>>;
 }
 
@@ -111,7 +125,7 @@ export function page(options: PageOptions, main: Html): Response {
         <meta name="color-scheme" content="light dark" />
         <meta name="robots" content="noindex" />
         <title>${title} · Postern</title>
-        ${iconElement} ${styleElement}
+        ${iconElement} ${sheets[options.wide ? "wide" : "narrow"].element}
       </head>
       <body>
         <header><a href="${local(base, "/")}">${mark} Postern</a></header>
@@ -124,7 +138,8 @@ export function page(options: PageOptions, main: Html): Response {
   });
 }
 
-function headersFor({ forms = "none", popup = forms === "client" }: PageOptions) {
+function headersFor({ forms = "none", popup = forms === "client", wide }: PageOptions) {
+  const { policy } = sheets[wide ? "wide" : "narrow"];
   return {
     "content-type": "text/html; charset=utf-8",
     "cache-control": "no-store",

@@ -46,7 +46,8 @@ export function homePage({ base, servers, signedIn }: HomePage): Response {
       <p>
         ${
           signedIn
-            ? html`<a class="button main" href="${local(base, "/connect")}">Connect a client</a>`
+            ? html`<a class="button main" href="${local(base, "/connect")}">Connect a client</a>
+                <a class="button" href="${local(base, "/account")}">Connections</a>`
             : html`<a class="button" href="${local(base, "/login")}">Owner: sign in</a>`
         }
       </p>`,

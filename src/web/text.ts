@@ -99,6 +99,14 @@ export function ago(seconds: number): string {
   return `${count} ${unit}${count === 1 ? "" : "s"} ago`;
 }
 
+/** How far ahead, in the one largest unit. */
+export function ahead(seconds: number): string {
+  if (seconds < 60) return "in less than a minute";
+  const [unit, length] = units.find(([, size]) => seconds >= size) ?? units[3];
+  const count = Math.floor(seconds / length);
+  return `in ${count} ${unit}${count === 1 ? "" : "s"}`;
+}
+
 /** A network as `networkOf` writes it, in words where there are any. */
 export const networkText = (network: string): string =>
   network === "127.0.0.0/24" || network === "0:0:0::/48" ? "this machine" : network;
@@ -106,3 +114,7 @@ export const networkText = (network: string): string =>
 /** A day as people write it, by the calendar of UTC: 21 November 2026. */
 export const day = (epochSeconds: number): string =>
   new Date(epochSeconds * 1000).toLocaleDateString("en-GB", { dateStyle: "long", timeZone: "UTC" });
+
+/** Public sentences are written for JSON members: small first letter, no full stop. */
+export const sentence = (text: string): string =>
+  text.charAt(0).toUpperCase() + text.slice(1) + (/[.!?…]$/.test(text) ? "" : ".");

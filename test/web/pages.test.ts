@@ -1,5 +1,6 @@
 // Every page at once: markup, policy and headers; hostile text in every field that a page shows.
 import { describe, expect, test } from "bun:test";
+import accountStyle from "../../src/web/account.css" with { type: "text" };
 import style from "../../src/web/style.css" with { type: "text" };
 import { elements } from "./read.ts";
 import { samples, samplesOf } from "./samples.ts";
@@ -7,17 +8,18 @@ import { samples, samplesOf } from "./samples.ts";
 const tags = new Set(
   (
     "html head meta title link style body header main svg path circle a h1 h2 p strong bdi span br wbr code pre " +
-    "ul ol li dl dt dd details summary div form input label button"
+    "ul ol li dl dt dd details summary div form input label button nav section footer table thead tbody tr th td small time"
   ).split(" "),
 );
 const attributes = new Set(
   (
     "lang charset name content rel href class viewbox width height aria-hidden d cx cy r role id action method type value " +
-    "for autocomplete minlength required autofocus aria-describedby hidden open"
+    "for autocomplete minlength maxlength required autofocus aria-describedby aria-label aria-current hidden open scope " +
+    "data-label datetime title"
   ).split(" "),
 );
 const links =
-  /^(?:\/[a-z]*|\/authorize\?client_id=x|https:\/\/claude\.ai\/customize\/connectors|cursor:\/\/anysphere\.[\x21-\x7e]+|vscode:mcp\/install\?[\w%.-]+)$/;
+  /^(?:\/[a-z/]*(?:\?(?:id|all-but)=\w+)?|\/authorize\?client_id=x|https:\/\/claude\.ai\/customize\/connectors|cursor:\/\/anysphere\.[\x21-\x7e]+|vscode:mcp\/install\?[\w%.-]+)$/;
 
 /** What a page must never hold, whatever is in its fields. */
 async function expectHarmless(response: Response): Promise<void> {
@@ -120,7 +122,10 @@ describe("P49: hostile text in every field stays text", () => {
   });
 });
 
-test("the stylesheet is small, cannot end its element and loads nothing", () => {
-  expect(style.length).toBeLessThan(6 * 1024);
-  expect(style).not.toMatch(/<|@import|url\(|expression/i);
+test.each([
+  ["of every page", style],
+  ["of the account", accountStyle],
+])("the stylesheet %s is small, cannot end its element and loads nothing", (_, text) => {
+  expect(text.length).toBeLessThan(6 * 1024);
+  expect(text).not.toMatch(/<|@import|url\(|expression/i);
 });

@@ -6,6 +6,7 @@ import { errorPage, messagePage } from "../../src/web/error_page.ts";
 import { addressPage, returnPage } from "../../src/web/return_page.ts";
 import { homePage, loginPage, setupPage } from "../../src/web/pages.ts";
 
+import { accountSamples } from "./account_samples.ts";
 export type Samples = Readonly<Record<string, () => Response>>;
 
 interface Variation {
@@ -29,6 +30,7 @@ export function samplesOf({ base = "", text }: Variation = {}): Samples {
     ...entrySamples(base, hidden, notes, say),
     ...consentSamples(base, hidden, notes, say, uri),
     ...outcomeSamples(base, say, uri),
+    ...accountSamples(base, say),
   };
 }
 

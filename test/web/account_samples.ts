@@ -1,0 +1,148 @@
+// Samples of the account pages, for the tests that look at every page.
+import type { ClientRow } from "../../src/admin/clients.ts";
+import type { GrantRow } from "../../src/admin/grants.ts";
+import type { AccountFrame } from "../../src/web/account_frame.ts";
+import { browsersPage } from "../../src/web/browsers_page.ts";
+import { clientsPage, removeBody } from "../../src/web/clients_page.ts";
+import { confirmPage, renamePage } from "../../src/web/confirm_page.ts";
+import { connectionsPage, endBody, everythingBody } from "../../src/web/connections_page.ts";
+import type { Samples } from "./samples.ts";
+
+const NOW = 1_790_000_000;
+const DAY = 86_400;
+
+type Say = (usual: string) => string;
+
+const resource = "https://mcp.example.com/mcp";
+
+function grantRows(say: Say): GrantRow[] {
+  const row: GrantRow = {
+    id: "aB3dE5fG7hJ9kL1mN2pQ4r",
+    client_id: say("Zk3v0qYtZ1m9Q2w7bX5c8Au5T1rS2kq0"),
+    client_name: say("Claude Code"),
+    redirect_host: "localhost",
+    scope: say("notes:read notes:write"),
+    resource,
+    created_at: NOW - 40 * DAY,
+    last_used_at: NOW - 3600,
+    network: say("203.0.113.0/24"),
+    expires_at: NOW + 325 * DAY,
+    idle_at: NOW + 89 * DAY,
+    generation: 300,
+    state: "live",
+  };
+  return [
+    { ...row, label: say("Laptop in the kitchen") },
+    { ...row, id: "bB3dE5fG7hJ9kL1mN2pQ4r", created_at: NOW - 50 * DAY, network: "0:0:0::/48" },
+    {
+      ...row,
+      id: "cB3dE5fG7hJ9kL1mN2pQ4r",
+      verified_host: say("claude.ai"),
+      redirect_host: say("claude.ai"),
+    },
+    {
+      ...row,
+      id: "dB3dE5fG7hJ9kL1mN2pQ4r",
+      client_name: say("\u0421laude"),
+      redirect_host: "evil.example",
+      idle_at: NOW + 325 * DAY,
+    },
+    {
+      ...row,
+      id: "eB3dE5fG7hJ9kL1mN2pQ4r",
+      added: true,
+      redirect_host: "cursor:",
+      state: "asleep",
+      resource: say("https://old.example.com/mcp"),
+    },
+    {
+      ...row,
+      id: "fB3dE5fG7hJ9kL1mN2pQ4r",
+      client_name: say("Old one"),
+      state: "ended",
+      idle_at: NOW - DAY,
+    },
+  ];
+}
+
+function clientRows(say: Say): ClientRow[] {
+  const row: ClientRow = {
+    id: "Zk3v0qYtZ1m9Q2w7bX5c8Au5T1rS2kq0",
+    client_id: say("Zk3v0qYtZ1m9Q2w7bX5c8Au5T1rS2kq0"),
+    client_name: say("Claude"),
+    source: "dcr",
+    redirect_uris: [
+      say("https://claude.ai/api/mcp/auth_callback"),
+      "cursor://a/b",
+      "https://c.example/",
+      "https://d.example/",
+    ],
+    token_endpoint_auth_method: "none",
+    client_id_issued_at: NOW - 40 * DAY,
+    grants: 2,
+    last_used_at: NOW - 3600,
+  };
+  return [
+    { ...row, label: say("The one of the phone"), verified_host: say("claude.ai"), source: "cimd" },
+    { ...row, client_name: say("\u0421laude"), grants: 0, expires_at: NOW + 3600 },
+    { ...row, source: "static", grants: 0, redirect_uris: [], resource_server: say(resource) },
+  ];
+}
+
+/** All samples, with `say` for every text that a stranger could have written. */
+export function accountSamples(base: string, say: Say): Samples {
+  const frame: AccountFrame = {
+    base,
+    now: NOW,
+    hidden: { proof: say("c2VhbGVk.1790000600.dGFn") },
+    signOut: { request: "c2VhbGVk.1790000600.dGFn" },
+  };
+  const servers = [{ name: say("Notes"), resource }];
+  const grants = grantRows(say);
+  const clients = clientRows(say);
+  const rename = {
+    ...frame,
+    here: "/account" as const,
+    what: say("Claude Code: Laptop in the kitchen"),
+    action: "/account/connections/rename" as const,
+    id: say("aB3dE5fG7hJ9kL1mN2pQ4r"),
+    name: say("Laptop in the kitchen"),
+  };
+  const confirm = {
+    ...frame,
+    here: "/account" as const,
+    title: say("End 2 connections of Claude Code?"),
+    action: "/account/connections/end" as const,
+    fields: { ids: say("a b") },
+    button: "End 2 connections",
+  };
+  const session = {
+    id: "s_aB3dE5fG7hJ9kL1mN2pQ",
+    network: "203.0.113.0/24",
+    browser: say("Firefox on Linux"),
+    created_at: NOW - DAY,
+    last_used_at: NOW - 60,
+    expires_at: NOW + DAY,
+    own: false,
+  };
+  return {
+    account: () =>
+      connectionsPage({ ...frame, servers, grants, done: say("One connection ended.") }),
+    "account-empty": () => connectionsPage({ ...frame, servers, grants: [] }),
+    "account-end": () =>
+      confirmPage({ ...confirm, body: endBody(grants.slice(1), grants[0], NOW) }),
+    "account-everything": () => confirmPage({ ...confirm, body: everythingBody(3) }),
+    "account-rename": () => renamePage(rename),
+    "account-rename-wrong": () => renamePage({ ...rename, problem: say("a name is needed") }),
+    "account-clients": () => clientsPage({ ...frame, clients }),
+    "account-clients-empty": () => clientsPage({ ...frame, clients: [] }),
+    "account-clients-remove": () =>
+      confirmPage({
+        ...confirm,
+        here: "/account/clients",
+        body: removeBody(clients[2] ?? clientRows(say)[0]!),
+      }),
+    "account-browsers": () =>
+      browsersPage({ ...frame, sessions: [{ ...session, own: true }, session, session] }),
+  };
+}
