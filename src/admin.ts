@@ -11,6 +11,7 @@ import {
 } from "./admin/clients.ts";
 import type { Asked } from "./admin/asked.ts";
 import { listAttempts } from "./admin/attempts.ts";
+import { beginCheckup, endCheckup } from "./admin/checkup.ts";
 import {
   listGrants,
   purgeGrants,
@@ -66,6 +67,8 @@ export const adminRoutes: readonly AdminRoute[] = [
   { method: "GET",    path: "/codes",          verb: listCodes },
   { method: "POST",   path: "/codes/purge",    verb: purgeCodes },
   { method: "DELETE", path: "/codes/{id}",     verb: revokeCode },
+  { method: "POST",   path: "/checkups",       verb: beginCheckup },
+  { method: "DELETE", path: "/checkups/{id}",  verb: endCheckup },
   { method: "GET",    path: "/attempts",       verb: listAttempts },
   { method: "POST",   path: "/revoke-all",     verb: revokeAll },
   { method: "PUT",    path: "/password",       verb: setPassword },

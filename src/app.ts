@@ -144,7 +144,7 @@ function routedApp(deps: Deps): H3 {
   const wellKnown: Handler = (request, _deps, call) => {
     const document = documents.get(call.path);
     if (!document) throw nothingHere(call);
-    deps.attempts.see({ step: "metadata" }, originOf(request, call));
+    deps.attempts.see({ step: "metadata" }, originOf(request, call, deps));
     return metadataResponse(document);
   };
   mount("/.well-known/**", [

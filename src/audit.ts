@@ -16,6 +16,7 @@ export type EventName =
   | "logout"
   | "password_changed"
   | "alert_failed"
+  | "checkup"
   | "client_registered"
   | "client_deleted"
   | "client_renamed"
@@ -68,7 +69,7 @@ export interface AuditOptions {
 const rationed = new Set<EventName>(["request_refused", "server_error"]);
 
 // Everything that we issue has one of these prefixes; what stands behind it never reaches a log.
-const secret = /\b(p(?:at|rt|ac|dc|ak|cs)_)[A-Za-z0-9_.~-]+/g;
+const secret = /\b(p(?:at|rt|ac|dc|ak|cs|cu)_)[A-Za-z0-9_.~-]+/g;
 const bearer = /\b(bearer|basic)\s+[A-Za-z0-9+/=_.~-]+/gi;
 
 /** Text of strangers for a terminal or a log: nothing in it ends the line, moves the cursor or changes the direction. */

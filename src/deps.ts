@@ -2,6 +2,7 @@
 import type { Alerts } from "./alerts/bell.ts";
 import type { Attempts } from "./attempts/trail.ts";
 import type { Audit } from "./audit.ts";
+import type { Checkups } from "./checkup.ts";
 import type { Config, Server } from "./config.ts";
 import type { Lines } from "./gateway/dial.ts";
 import type { Limits } from "./limits.ts";
@@ -43,6 +44,8 @@ export interface Deps {
   readonly setupToken: string;
   /** Clients on their way in, as far as they came. */
   readonly attempts: Attempts;
+  /** Check-ups of `postern doctor` that run. */
+  readonly checkups: Checkups;
   /** Tells the owner at once. */
   readonly alerts: Alerts;
 }

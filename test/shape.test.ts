@@ -30,7 +30,7 @@ const layers = [
   ["web"],
   ["store"],
   ["http", "form", "attempts"],
-  ["audit", "config", "metrics"],
+  ["audit", "config", "metrics", "checkup"],
   ["limits", "ration"],
   ["settings"],
   ["values", "json", "clients"],

@@ -1,14 +1,16 @@
 // What single requests show of a connection on its way: called where a step ends, never on the way of a refresh or of a
 // call that is let through.
+import { isCheckup } from "../checkup.ts";
 import type { Call, Deps } from "../deps.ts";
 import { OAuthError } from "../errors.ts";
 import type { StepName } from "./steps.ts";
 import type { Origin } from "./trail.ts";
 
-export const originOf = (request: Request, call: Call): Origin => ({
+export const originOf = (request: Request, call: Call, { checkups }: Deps): Origin => ({
   address: call.address,
   agent: request.headers.get("user-agent") ?? "",
   requestId: call.requestId,
+  hidden: isCheckup(request, checkups),
 });
 
 /** A request that ended in an error. Without credentials, the 401 of an MCP endpoint is the first step and no refusal. */
@@ -20,7 +22,7 @@ export function seeRefusal(
   deps: Deps,
 ): void {
   if (!(thrown instanceof OAuthError)) return;
-  const from = originOf(request, call);
+  const from = originOf(request, call, deps);
   if (step === "challenge") {
     if (request.headers.has("authorization")) return;
     const isChallenge = thrown.code === "invalid_token";

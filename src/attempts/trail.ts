@@ -27,6 +27,8 @@ export interface Origin {
   readonly address: string;
   readonly agent: string;
   readonly requestId: string;
+  /** A check-up of ours, which is no attempt of anybody. */
+  readonly hidden?: boolean;
 }
 
 export interface Attempts {
@@ -74,6 +76,7 @@ export function createAttempts(now: () => number, bounds = usual): Attempts {
   const trail: Trail = { kept: new Set(), byKey: new Map(), bytes: 0 };
   return {
     see: (sight, from) => {
+      if (from?.hidden) return;
       const at = seconds(now());
       const found = find(trail, sight, from, at) ?? begin(trail, sight, from, at);
       if (!found) return;

@@ -6,6 +6,7 @@ import { changePassword } from "../admin/owner.ts";
 import { createAlerts } from "../alerts/bell.ts";
 import { createAttempts } from "../attempts/trail.ts";
 import { openAudit } from "../audit.ts";
+import { type Checkup, isOfCheckup } from "../checkup.ts";
 import type { Config } from "../config.ts";
 import type { Deps } from "../deps.ts";
 import { FatalError, reason } from "../errors.ts";
@@ -70,6 +71,7 @@ export async function open(
   const alerts = createAlerts(config, (way, why) =>
     audit.record("alert_failed", { way, reason: why }),
   );
+  const memory = emptyMemory(store, clock);
   const metrics = serverMetrics(store, clock);
   const audit = openAudit({
     folder: config.data,
@@ -78,7 +80,7 @@ export async function open(
       metrics.event(event.event);
       const line = eventLine(event);
       if (line !== undefined) terminal.log(line);
-      alerts.hear(event);
+      if (!isOfCheckup(event, memory.checkups)) alerts.hear(event);
     },
   });
   for (const { kind, message } of notices) audit.record("folder", { kind, message });
@@ -93,7 +95,7 @@ export async function open(
     monotonic: clock.monotonic,
     isReady: readiness({ ...clock, store, path: config.data, issuer: config.issuer }),
     internet: { resolve: resolveHost, isAllowed: isPublicAddress },
-    ...emptyMemory(store, clock),
+    ...memory,
     initialAccessTokenHash: initialAccessToken,
     alerts,
   };
@@ -117,6 +119,7 @@ const emptyMemory = (store: OpenStore, { monotonic }: Clock) => ({
   firstUses: createFirstUses(store, store.now),
   lines: createLines(),
   attempts: createAttempts(store.now),
+  checkups: new Map<string, Checkup>(),
   formKey: randomToken(),
   setupToken: randomToken(),
 });

@@ -2,6 +2,7 @@
 import { chmodSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { admin } from "../admin.ts";
+import { sweepCheckups } from "../admin/checkup.ts";
 import { type Listener, createApp } from "../app.ts";
 import { type Reading, resolveConfig } from "../config.ts";
 import type { Deps } from "../deps.ts";
@@ -170,6 +171,7 @@ async function sayStart(opened: Opened, terminal: Terminal): Promise<void> {
   // Remembered in the background: a full disk must not stop a start, and registration does the same.
   store
     .update((draft) => void ensureFolder(draft, config.issuer))
+    .then(() => sweepCheckups(deps))
     .catch((error: unknown) => {
       terminal.warn(
         `cannot write to ${config.data} (${reason(error)}): no new login is possible until this ends`,

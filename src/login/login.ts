@@ -9,7 +9,7 @@ import { loginPage } from "../web/pages.ts";
 import { messagePage } from "../web/error_page.ts";
 import { claimedContent, requireOwnPage, seal, unseal } from "./forms.ts";
 import { requireOwner, verifyOwner } from "./owner.ts";
-import { browserBinding, endSession, findSession, startSession } from "./session.ts";
+import { browserBinding, browserOf, endSession, findSession, startSession } from "./session.ts";
 
 /** Milliseconds that every failed login waits while there are very many of them in all. */
 const SLOWED = 1000;
@@ -72,7 +72,7 @@ export async function logIn(request: Request, deps: Deps, call: Call): Promise<R
   const refused = (message: string): void => {
     if (query === "") return;
     const error = { code: "access_denied", message } as const;
-    deps.attempts.see({ step: "login", query, error }, originOf(request, call));
+    deps.attempts.see({ step: "login", query, error }, originOf(request, call, deps));
   };
   if (wait > 0) {
     refused("too many wrong passwords");
@@ -91,7 +91,7 @@ export async function logIn(request: Request, deps: Deps, call: Call): Promise<R
     return showLogin({ ...shown, problem: "That is not the password. Try again." }, deps);
   }
   deps.limits.login.forgive(prefix);
-  const session = await startSession(owner.epoch, request, deps, call);
+  const session = await startSession(owner.epoch, browserOf(request, call), deps);
   deps.audit.record("login", { address: call.address });
   const response = seeOther(path, deps);
   response.headers.append("set-cookie", session.cookie);

@@ -59,9 +59,8 @@ export async function findSession(request: Request, deps: Deps): Promise<FoundSe
 /** Starts a session; the answer must carry the cookie. A new id at every login, so none can be planted before. */
 export async function startSession(
   epoch: number,
-  request: Request,
+  from: Pick<Session, "network" | "browser">,
   deps: Deps,
-  call: Call,
 ): Promise<{ id: string; cookie: string }> {
   const value = randomToken();
   const id = sha256(value);
@@ -69,8 +68,7 @@ export async function startSession(
   await deps.store.sessions.put(id, {
     subject: "owner",
     epoch,
-    network: networkOf(call.address),
-    browser: browserName(request.headers.get("user-agent") ?? ""),
+    ...from,
     created_at: now,
     last_used_at: now,
     expires_at: now + IDLE_TTL,
@@ -78,6 +76,12 @@ export async function startSession(
   });
   return { id, cookie: cookie(deps, "session", value, ABSOLUTE_TTL) };
 }
+
+/** What is remembered of the browser that signs in. */
+export const browserOf = (request: Request, call: Call): Pick<Session, "network" | "browser"> => ({
+  network: networkOf(call.address),
+  browser: browserName(request.headers.get("user-agent") ?? ""),
+});
 
 /** Ends a session on the server; returns the header that removes the cookie. */
 export async function endSession(id: string, deps: Deps): Promise<string> {

@@ -9,7 +9,7 @@ import { readForm } from "../form.ts";
 import { requireOwnPage } from "./forms.ts";
 import { seeOther } from "./login.ts";
 import { PASSWORD_MIN, createOwner, passwordProblem } from "./owner.ts";
-import { findSession, startSession } from "./session.ts";
+import { browserOf, findSession, startSession } from "./session.ts";
 
 export const setupLink = (deps: Deps): string =>
   `${deps.config.issuer}/setup?token=${deps.setupToken}`;
@@ -90,7 +90,7 @@ export async function setup(request: Request, deps: Deps, call: Call): Promise<R
   if (!owner) throw alreadySetUp();
   removeSetupLink(deps);
   deps.audit.record("setup", { address: call.address });
-  const session = await startSession(owner.epoch, request, deps, call);
+  const session = await startSession(owner.epoch, browserOf(request, call), deps);
   const response = seeOther("/connect", deps);
   response.headers.append("set-cookie", session.cookie);
   return response;

@@ -40,7 +40,7 @@ export async function authorize(request: Request, deps: Deps, call: Call): Promi
   if (isDocumentId(clientId)) assertDocumentId(clientId);
   const target = !session && isDocumentId(clientId) ? undefined : await findTarget(query, deps);
   await requireOwner(deps);
-  const from = originOf(request, call);
+  const from = originOf(request, call, deps);
   deps.attempts.see({ step: "authorization", query: query.text, clientId, ...seen(target) }, from);
   // RFC 9700 §4.11: the owner is known before anything is redirected, errors included; a stranger's registration
   // makes no open redirector of us.

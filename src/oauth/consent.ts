@@ -60,7 +60,7 @@ export async function consent(request: Request, deps: Deps, call: Call): Promise
     address: call.address,
   });
   const { location, code } = answered;
-  seeDecision(text, code, originOf(request, call), deps);
+  seeDecision(text, code, originOf(request, call, deps), deps);
   const clientName = asked.client.client.client_name;
   if (decision === "show" && code !== undefined)
     return addressPage({ base: deps.config.basePath, location, clientName });

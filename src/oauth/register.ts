@@ -62,7 +62,7 @@ async function registerClient(request: Request, deps: Deps, call: Call): Promise
       clientName: record.client_name,
       redirectUri: record.redirect_uris[0],
     },
-    originOf(request, call),
+    originOf(request, call, deps),
   );
   return Response.json(registered(id, record, secret), {
     status: 201,

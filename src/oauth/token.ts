@@ -66,7 +66,7 @@ const watched = (
   const sight = { clientId, code: sha256(form.all("code")[0] ?? "") };
   const family = (made: TokenResponse): string | undefined =>
     parseAccessToken(made.access_token)?.family;
-  return seeRedemption(sight, originOf(request, call), deps, { redeem, family });
+  return seeRedemption(sight, originOf(request, call, deps), deps, { redeem, family });
 };
 
 /**
