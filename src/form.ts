@@ -54,7 +54,7 @@ export async function readForm(request: Request): Promise<Parameters> {
   return new Parameters(new URLSearchParams(await request.text()));
 }
 
-/** @throws {OAuthError} `code` when the body is no JSON object */
+/** @throws {OAuthError} `code` when the body is no JSON object, or one that names a member twice */
 export async function readJsonObject(
   request: Request,
   code: "invalid_client_metadata" | "invalid_request",
@@ -72,5 +72,26 @@ export async function readJsonObject(
   if (typeof content !== "object" || content === null || Array.isArray(content)) {
     throw new OAuthError(code, "the body must be a JSON object");
   }
+  if (hasDuplicateMember(text)) throw new OAuthError(code, "the body names a member twice");
   return content as Record<string, unknown>;
+}
+
+/** RFC 8259 §4: which of two members of one name counts differs, so what judged the body before us may have read the other. */
+function hasDuplicateMember(validJson: string): boolean {
+  // For each open object the names it has; for an open list nothing.
+  const open: (Set<unknown> | undefined)[] = [];
+  let isName = false;
+  for (const [part] of validJson.matchAll(/"[^"\\]*(?:\\.[^"\\]*)*"|[{}[\],]/g)) {
+    const names = open.at(-1);
+    if (isName && names && part.startsWith('"')) {
+      const name: unknown = JSON.parse(part);
+      if (names.has(name)) return true;
+      names.add(name);
+    }
+    if (part === "{") open.push(new Set());
+    if (part === "[") open.push(undefined);
+    if (part === "}" || part === "]") open.pop();
+    isName = part === "{" || part === ",";
+  }
+  return false;
 }

@@ -121,6 +121,24 @@ describe("what is refused, and stored nowhere", () => {
       413,
       "invalid_request",
     ],
+    [
+      "a member twice",
+      `{"redirect_uris":["${REDIRECT}"],"redirect_uris":["https://other.test/"]}`,
+      400,
+      "invalid_client_metadata",
+    ],
+    [
+      "a member twice, once in escapes",
+      `{"redirect_uris":["${REDIRECT}"],"redirect_\\u0075ris":["https://other.test/"]}`,
+      400,
+      "invalid_client_metadata",
+    ],
+    [
+      "a member twice, deep inside",
+      `{"redirect_uris":["${REDIRECT}"],"x":[{"a":{"b":1,"c":[],"b":{}}}]}`,
+      400,
+      "invalid_client_metadata",
+    ],
     ["no redirect_uris", "{}", 400, "invalid_redirect_uri"],
     ["empty redirect_uris", '{"redirect_uris":[]}', 400, "invalid_redirect_uri"],
     ["a string of redirect_uris", `{"redirect_uris":"${REDIRECT}"}`, 400, "invalid_redirect_uri"],
@@ -172,6 +190,17 @@ describe("what is refused, and stored nowhere", () => {
     const response = await post(body);
     expect([response.status, await response.json()]).toMatchObject([status, { error }]);
     expect(await server.deps.store.clients.list()).toEqual([]);
+  });
+
+  test.each([
+    `"x":{"redirect_uris":1},"y":["redirect_uris","redirect_uris"]`,
+    `"x":"{\\"a\\":1,\\"a\\":2}","a":"}","b":"\\\\"`,
+    `"x":[{"a":1},{"a":2},[{"a":3}]],"a":{"a":{"a":{}}}`,
+    `"":1," ":2,"\u0000":3`,
+    `"x":"${"\\\\".repeat(15_000)}","y":"${"a".repeat(30_000)}"`,
+  ])("no member twice, though it looks like it: %#", async (members) => {
+    const body = `{"redirect_uris":["${REDIRECT}"],${members.replace("\u0000", "\\u0000")}}`;
+    expect((await post(body)).status).toBe(201);
   });
 
   test("a form is 400 JSON", async () => {
