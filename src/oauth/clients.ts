@@ -9,8 +9,9 @@ export interface FoundClient {
   readonly client: Client;
 }
 
-/** Registrations that nobody has let in yet: at most so many, the oldest make room. */
+/** Registrations that nobody has let in yet, in all and of one network (/24, /48). */
 const UNUSED_CLIENTS = 500;
+const UNUSED_OF_NETWORK = 50;
 
 /** What the folder knows of itself; made in the first commit that needs it, so that a full disk stops no start. */
 export function ensureFolder(draft: Draft, issuer: string): Folder {
@@ -64,15 +65,25 @@ export async function findClient(id: string, deps: Deps): Promise<FoundClient | 
   return expiresAt !== undefined && expiresAt <= seconds(deps.now()) ? undefined : { id, client };
 }
 
-/** Makes room for one more never-used registration: the oldest goes when there are 500. */
-export function makeRoomForClient(draft: Draft): void {
-  let unused = 0;
-  let oldest: { id: string; issuedAt: number } | undefined;
-  for (const [id, client] of draft.list("clients")) {
-    if (client.source !== "dcr" || client.first_grant_at !== undefined) continue;
-    unused++;
-    const issuedAt = client.client_id_issued_at;
-    if (!oldest || issuedAt < oldest.issuedAt) oldest = { id, issuedAt };
-  }
-  if (oldest && unused >= UNUSED_CLIENTS) draft.delete("clients", oldest.id);
+/**
+ * Makes room for one more never-used registration from `network`: its own oldest goes when it has its share, else, when there
+ * are 500, the oldest of the network that has most. So nobody pushes out those of others, however often they register.
+ */
+export function makeRoomForClient(draft: Draft, network: string): void {
+  const unused = [...draft.list("clients")].filter(
+    ([, client]) => client.source === "dcr" && client.first_grant_at === undefined,
+  );
+  const byNetwork = Map.groupBy(unused, ([, client]) => client.registered_from);
+  const own = byNetwork.get(network) ?? [];
+  if (own.length >= UNUSED_OF_NETWORK) return deleteOldest(draft, own);
+  if (unused.length < UNUSED_CLIENTS) return;
+  const [most = []] = [...byNetwork.values()].toSorted((one, other) => other.length - one.length);
+  deleteOldest(draft, most);
+}
+
+function deleteOldest(draft: Draft, clients: readonly [id: string, client: Client][]): void {
+  const [oldest] = clients.toSorted(
+    ([, one], [, other]) => one.client_id_issued_at - other.client_id_issued_at,
+  );
+  if (oldest) draft.delete("clients", oldest[0]);
 }

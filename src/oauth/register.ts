@@ -2,7 +2,7 @@
 import { originOf } from "../attempts/sights.ts";
 import type { Call, Deps } from "../deps.ts";
 import { OAuthError } from "../errors.ts";
-import { throttleKey } from "../limits.ts";
+import { networkOf, throttleKey } from "../limits.ts";
 import { equal, seconds, sha256 } from "../primitives.ts";
 import type { Client } from "../store/records.ts";
 import { ensureFolder, idKindOf, makeRoomForClient, newClientId } from "./clients.ts";
@@ -36,16 +36,18 @@ async function registerClient(request: Request, deps: Deps, call: Call): Promise
   requireInitialAccessToken(request, deps);
   const asked = await readJsonObject(request, "invalid_client_metadata");
   const client = readMetadata(asked, deps);
+  const network = networkOf(call.address);
   const secret = client.token_endpoint_auth_method === "none" ? undefined : newClientSecret();
   const record: Client = {
     ...client,
+    registered_from: network,
     ...(secret !== undefined && { secret_hash: sha256(secret) }),
   };
   // RFC 7591 §3.2.1; on disk before the 201, since an id that is lost cannot be told to the client later.
   const id = await deps.store.update((draft) => {
     const folder = ensureFolder(draft, deps.config.issuer);
     const clientId = newClientId(folder.client_id_key, idKindOf(record));
-    makeRoomForClient(draft);
+    makeRoomForClient(draft, network);
     draft.put("clients", clientId, record);
     return clientId;
   });
@@ -90,11 +92,19 @@ function registered(
   client: Client,
   secret: string | undefined,
 ): Record<string, unknown> {
-  const { secret_hash: _hash, auth_optional: _optional, source: _source, ...metadata } = client;
+  const { client_name, client_uri, client_id_issued_at, redirect_uris, scope } = client;
+  const { grant_types, response_types, token_endpoint_auth_method } = client;
   return {
     client_id: id,
     ...(secret !== undefined && { client_secret: secret, client_secret_expires_at: 0 }),
-    ...metadata,
+    client_id_issued_at,
+    ...(client_name !== undefined && { client_name }),
+    ...(client_uri !== undefined && { client_uri }),
+    redirect_uris,
+    grant_types,
+    response_types,
+    token_endpoint_auth_method,
+    scope,
   };
 }
 

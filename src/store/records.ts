@@ -15,6 +15,8 @@ export interface Client {
   readonly scope: string;
   readonly client_uri?: string;
   readonly client_id_issued_at: number;
+  /** Network (/24 or /48) that it registered itself from (RFC 7591). */
+  readonly registered_from?: string;
   /** What the owner calls it. */
   readonly label?: string;
   /** SHA-256 of the client secret; absent for public clients. */

@@ -228,15 +228,45 @@ describe("what is refused, and stored nowhere", () => {
 });
 
 describe("registrations do not pile up", () => {
-  test("500 that nobody let in are kept, the oldest make room; one that was let in stays", async () => {
+  const registerFrom = async (from: string): Promise<string> => {
+    const body = JSON.stringify({ redirect_uris: [REDIRECT], token_endpoint_auth_method: "none" });
+    const client = (await (await post(body, undefined, from)).json()) as { client_id: string };
+    return client.client_id;
+  };
+  const registerMany = (count: number, from: (index: number) => string): Promise<string[]> =>
+    Promise.all(Array.from({ length: count }, (_, index) => registerFrom(from(index))));
+  const isKnown = async (id = ""): Promise<boolean> =>
+    (await server.deps.store.clients.get(id)) !== undefined;
+
+  test("one network has 50 that nobody let in, its oldest make room; others and those let in stay", async () => {
     const { clientId } = await logIn(server);
-    const first = await registerClient(server);
+    const other = await registerFrom("198.51.100.1");
+    const first = await registerFrom("203.0.113.1");
     server.clock.advance(1);
-    const rest = await Promise.all(Array.from({ length: 500 }, () => registerClient(server)));
-    expect(await server.deps.store.clients.list()).toHaveLength(501);
-    expect(await server.deps.store.clients.get(first.client_id)).toBeUndefined();
-    expect(await server.deps.store.clients.get(clientId)).toBeDefined();
-    expect(await server.deps.store.clients.get(rest[0]?.client_id ?? "")).toBeDefined();
+    const rest = await registerMany(50, (index) => `203.0.113.${index}`);
+    expect(await server.deps.store.clients.list()).toHaveLength(52);
+    expect(await Promise.all([clientId, other, first, rest[0]].map(isKnown))).toEqual([
+      true,
+      true,
+      false,
+      true,
+    ]);
+  });
+
+  test.each([
+    ["IPv4", (network: number, host: number) => `10.0.${network}.${host}`],
+    [
+      "IPv6, each from a /64 of its own",
+      (network: number, host: number) => `2001:db8:${network}:${host}::1`,
+    ],
+  ])("500 in all; who has most makes room for who has few (%s)", async (_name, address) => {
+    const lonely = await registerFrom("198.51.100.1");
+    server.clock.advance(1);
+    await registerMany(550, (index) => address(index % 11, Math.floor(index / 11)));
+    expect(await server.deps.store.clients.list()).toHaveLength(500);
+    const late = await registerFrom("192.0.2.1");
+    expect(await server.deps.store.clients.list()).toHaveLength(500);
+    expect(await Promise.all([lonely, late].map(isKnown))).toEqual([true, true]);
   });
 
   test("one that nobody let in is gone after 24 h, one that was let in is not", async () => {
