@@ -120,10 +120,10 @@ export function readJournal(bytes: Buffer): JournalText {
 
 /**
  * A good line in a damaged place. The sum above it may be damaged too, but its own `prev` is the same sum, or tells that of
- * the header; and where a newline was lost it begins inside another line.
+ * the header; where a newline was lost it begins inside another line; and an editor may have put its own line ends there.
  */
 function lineInside(raw: string): JournalLine | undefined {
-  const inside = raw.slice(Math.max(0, raw.lastIndexOf(LINE_START)));
+  const inside = raw.slice(Math.max(0, raw.lastIndexOf(LINE_START))).replace(/\r$/, "");
   const line = parseLine(inside);
   if (!line) return undefined;
   const header = headerLine(line.rev - 1, line.prev);

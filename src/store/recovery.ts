@@ -7,6 +7,7 @@ import {
   type JournalLine,
   type JournalText,
   SCHEMA,
+  headerLine,
   journalBase,
   journalName,
   readHeader,
@@ -174,13 +175,8 @@ function replay(
     if (end !== undefined && end < state.rev) continue;
     replayJournal(state, journal.name, end, readJournal(files.read(journal.name)));
   }
-  const unreadable = journals.filter(({ isReadable }) => !isReadable).map(({ name }) => name);
-  for (const name of unreadable) {
-    const text = readJournal(files.read(name));
-    assertNothingBehind(state, name, text);
-    // The first journal of a folder that was never answered, or all that there was.
-    if (state.rev === 0 && text.badBytes > 0) state.torn = nothingRead(name, text.badBytes);
-  }
+  const unreadable = journals.filter(({ isReadable }) => !isReadable);
+  for (const journal of unreadable) passOver(state, journal, files.read(journal.name));
   if (base?.edited && state.rev > rev) {
     throw new Error("its checksum was emptied by hand, but there are journals above it");
   }
@@ -191,7 +187,10 @@ function replay(
     snapshot: base,
     newest: state.newest,
     journalBytes: state.bytes,
-    voids: [...unreadable, ...files.names.filter((name) => name === journalName(state.rev))],
+    voids: [
+      ...unreadable.map(({ name }) => name),
+      ...files.names.filter((name) => name === journalName(state.rev)),
+    ],
     notices: [...(state.torn ? [state.torn] : []), ...(base?.edited ? [editTaken] : [])],
   };
 }
@@ -218,10 +217,28 @@ function replayJournal(
   // 11.
   assertNothingBehind(state, name, text);
   if (text.badBytes === 0) return;
-  state.torn = {
-    kind: "torn-tail",
-    message: `the last ${text.badBytes} bytes of ${name} are a change that was never answered: dropped`,
-  };
+  state.torn = torn(name, text.badBytes);
+}
+
+/** 5. A journal whose header cannot be read counts as absent when it was being made and nobody was answered from it. */
+function passOver(state: Replay, { name, base }: ListedJournal, content: Buffer): void {
+  const text = readJournal(content);
+  assertNothingBehind(state, name, text);
+  // It is made when the change before it is durable.
+  if (base > state.rev) throw missing(state.rev + 1, base);
+  if (base < state.rev || content.length === 0) return;
+  if (!isBeingMade(content, headerLine(base, state.chain).text)) {
+    throw new Error(`${name} is damaged from its beginning`);
+  }
+  state.torn = state.rev === 0 ? nothingRead(name, content.length) : torn(name, content.length);
+}
+
+/** Each byte of its header is right, or not written yet. */
+function isBeingMade(content: Buffer, header: string): boolean {
+  const expected = Buffer.from(header);
+  return content
+    .subarray(0, expected.length)
+    .every((byte, index) => byte === 0 || byte === expected[index]);
 }
 
 function replayLine(state: Replay, name: string, line: JournalLine): void {
@@ -288,6 +305,11 @@ function passedOver(failure: string): Notice {
   const message = `${failure}; its last generation and the journals are used instead`;
   return { kind: "previous-snapshot", message };
 }
+
+const torn = (name: string, bytes: number): Notice => ({
+  kind: "torn-tail",
+  message: `the last ${bytes} bytes of ${name} are a change that was never answered: dropped`,
+});
 
 const nothingRead = (name: string, bytes: number): Notice => ({
   kind: "nothing-read",

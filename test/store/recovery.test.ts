@@ -184,10 +184,29 @@ describe("replay", () => {
     expect((await load(many)).records).toEqual(stateAt(5));
   });
 
-  test("STORE recovery 5: a journal without a readable header counts as absent", async () => {
-    const absent = { [last.name]: last.text.slice(0, 40), "journal.000000000004.jsonl": "" };
-    const { records } = await load({ ...filesOf(first), ...absent });
+  test("STORE recovery 5: a journal without a readable header counts as absent, and is told", async () => {
+    const absent = { [last.name]: last.text.slice(0, 40) };
+    const { records, notices } = await load({ ...filesOf(first), ...absent });
     expect(records).toEqual(stateAt(3));
+    expect(notices[0]?.message).toStartWith(`the last 40 bytes of ${last.name} are a change`);
+  });
+
+  test("STORE recovery 5: a journal is made when the change before it is durable, whatever is in it", async () => {
+    const later = { "journal.000000000004.jsonl": "" };
+    const error = await refusal({ ...filesOf(first), ...later });
+    expect(error.message).toContain("change 4 is missing");
+  });
+
+  test.each<[string, string | Buffer, string]>([
+    ["other line ends", last.text.replaceAll("\n", "\r\n"), "damaged before change 5"],
+    ["a byte order mark", `\ufeff${last.text}`, "damaged before change 5"],
+    ["two bytes a letter", Buffer.from(last.text, "utf16le"), "damaged from its beginning"],
+    ["anything else", "x".repeat(last.text.length), "damaged from its beginning"],
+  ])("STORE recovery 5: a journal with %s was not being made", async (_, content, reason) => {
+    const error = await refusal({ "state.json": snapshotAt(3), [last.name]: content });
+    expect(error.message).toContain(`${last.name} is ${reason}`);
+    const alone = await refusal({ [first.name]: content });
+    expect(alone.message).toContain(`${first.name} is `);
   });
 
   test("STORE recovery 5: a header under another base's name is not readable", async () => {
