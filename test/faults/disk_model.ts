@@ -2,6 +2,7 @@
 // the last sync of the directory may each have come through or not; bytes written since the last sync of their file may be
 // absent, half there, NUL or whole. Reads what strace recorded; knows nothing of what the files mean.
 import { basename, dirname } from "node:path";
+import type { Content } from "./contents.ts";
 import type { Random } from "./report.ts";
 
 /** A file by itself, whatever its names are. */
@@ -29,9 +30,6 @@ export interface Disk {
   /** As the program sees them. */
   readonly names: Names;
 }
-
-/** The content of a folder, by name. */
-export type Content = ReadonlyMap<string, Buffer>;
 
 /** The disk after one system call of the program, and what that call wrote to stdout. The disk goes on changing. */
 export interface Moment {

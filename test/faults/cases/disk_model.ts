@@ -1,18 +1,23 @@
 // Power cuts without a disk: the real store is recorded once, and every folder that a power cut at any of its system calls may
 // leave is opened by the real recovery. Everything answered is there, and the folder goes on.
-import { readFileSync, readdirSync, writeFileSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { kindOf } from "../../../src/store/files.ts";
-import { openStore } from "../../../src/store/folder.ts";
-import { type TableMaps, type TableName, tableNames } from "../../../src/store/records.ts";
-import { recover } from "../../../src/store/recovery.ts";
-import { START, small } from "../../store/folders.ts";
-import { type Content, crashStates, recordingCommand, replay } from "../disk_model.ts";
+import type { TableMaps } from "../../../src/store/records.ts";
+import { small } from "../../store/folders.ts";
+import {
+  type Content,
+  contentOf,
+  counts,
+  openHere,
+  recoverContent,
+  textOf,
+  textOfStore,
+  writeContent,
+} from "../contents.ts";
+import { crashStates, recordingCommand, replay } from "../disk_model.ts";
 import type { FaultCase, Report } from "../report.ts";
-import { emptied, withScratch } from "../scratch.ts";
+import { withScratch } from "../scratch.ts";
 import { sizes } from "../sizes.ts";
-
-const HOUR = 3_600_000;
 
 export const cases: readonly FaultCase[] = [
   {
@@ -44,11 +49,9 @@ interface State {
   readonly allowed: readonly string[];
 }
 
-const counts = (name: string): boolean => /^(state|journal)\./.test(name);
-
 /** Records the store on a folder that holds `before`, and gives all states that a power cut may leave. */
 async function recordedStates(parent: string, before: Content, report: Report): Promise<State[]> {
-  const folder = write(join(parent, "recorded"), before);
+  const folder = writeContent(join(parent, "recorded"), before);
   const output = join(parent, "recording");
   const script = join(import.meta.dir, "../recorded_store.ts");
   const seed = String(report.random.below(1_000_000));
@@ -56,7 +59,7 @@ async function recordedStates(parent: string, before: Content, report: Report): 
   const { exited } = Bun.spawn(command, { stdio: ["ignore", "ignore", "inherit"] });
   if ((await exited) !== 0) throw new Error(`the recorded store ended with ${await exited}`);
 
-  const { tables } = recover({ names: namesOf(before), read: readerOf(before) });
+  const { tables } = recoverContent(before);
   const told = [textOf(tables)];
   let answered = 0;
   const states: State[] = [];
@@ -90,55 +93,16 @@ function apply(tables: TableMaps, changes: Asked): void {
   }
 }
 
-/** The same for the same records, in whatever order. */
-const textOf = (tables: { readonly [N in TableName]: Iterable<[string, unknown]> }): string =>
-  JSON.stringify(
-    tableNames.map((name) => [...tables[name]].toSorted(([a], [b]) => (a < b ? -1 : 1))),
-  );
-
-const namesOf = (content: Content): string[] =>
-  [...content.keys()].filter((name) => kindOf(name) !== "temporary");
-
-const readerOf =
-  (content: Content) =>
-  (name: string, limit?: number): Buffer =>
-    (content.get(name) ?? Buffer.alloc(0)).subarray(0, limit);
-
-function write(path: string, content: Content): string {
-  emptied(path);
-  for (const [name, bytes] of content) writeFileSync(join(path, name), bytes, { mode: 0o600 });
-  return path;
-}
-
-function contentOf(path: string): Content {
-  const names = readdirSync(path).filter(counts);
-  return new Map(names.map((name) => [name, readFileSync(join(path, name))]));
-}
-
 /** Opens the folder, writes once more, kills, starts again, stops cleanly and looks again: the state is the answered one. */
 async function judgeState(
   parent: string,
   { content, allowed }: State,
   report: Report,
 ): Promise<void> {
-  const path = write(join(parent, "state"), content);
+  const path = writeContent(join(parent, "state"), content);
   try {
-    const store = await openStore({
-      path,
-      issuer: "http://localhost:7676",
-      now: () => START + 5 * HOUR,
-      monotonic: () => 0,
-      notice: () => undefined,
-      fatal: () => undefined,
-      lockWait: 0,
-      spareSpace: 0,
-    });
-    const found = textOf({
-      clients: await store.clients.list(),
-      refresh_tokens: await store.refresh_tokens.list(),
-      owner: await store.owner.list(),
-      folder: await store.folder.list(),
-    });
+    const store = await openHere(path);
+    const found = await textOfStore(store);
     if (!allowed.includes(found)) {
       report.find("lost", `of ${[...content.keys()]} this was made: ${found}`);
     }
@@ -149,7 +113,7 @@ async function judgeState(
       ["a kill", killed],
       ["a stop", contentOf(path)],
     ] as const) {
-      const again = recover({ names: namesOf(left), read: readerOf(left) });
+      const again = recoverContent(left);
       const next = again.tables.folder.get("next")?.client_id_key;
       again.tables.folder.delete("next");
       if (next !== "after the cut" || textOf(again.tables) !== found) {
