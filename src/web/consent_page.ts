@@ -79,7 +79,11 @@ export function consentPage(options: ConsentPage): Response {
           >
         </dd>
         <dt>Permissions</dt>
-        <dd>${scopes.map((scope, index) => html`${index > 0 && " "}<code>${scope}</code>`)}</dd>
+        <dd>
+          <ul class="chips">
+            ${scopes.map((scope) => html`<li><code>${scope}</code></li>`)}
+          </ul>
+        </dd>
         <dt>Lasts</dt>
         <dd>
           until you end it; by itself after ${span(options.idleTtl)} without use, after
@@ -129,9 +133,17 @@ function receiver(target: Destination): Html {
   if (target.kind === "loopback")
     return html`a program on this computer, <span class="whole">port ${target.port}</span>`;
   if (target.kind === "app") return html`the app that handles ${target.scheme}://`;
-  // Lines of a long host break between its labels, where its end is easiest to see.
-  return html`${target.host.split(".").map((label, index) => html`${index > 0 && html`.<wbr />`}${label}`)}`;
+  const labels = target.host.split(".");
+  // Its owner is told by the end: "example.com", and "example.co.uk", where the label before the last is a short one.
+  const owner = /^[a-z]{1,3}$/.test(labels.at(-2) ?? "") ? 3 : 2;
+  const lead = labels.slice(0, Math.max(0, labels.length - owner));
+  if (lead.length === 0 || /^[\d.:]+$/.test(target.host)) return labelled(labels);
+  return html`<span class="soft">${labelled(lead)}.<wbr /></span>${labelled(labels.slice(-owner))}`;
 }
+
+/** Lines of a long host break between its labels, where its end is easiest to see. */
+const labelled = (labels: readonly string[]): Html =>
+  html`${labels.map((label, index) => html`${index > 0 && html`.<wbr />`}${label}`)}`;
 
 /** Where the code goes, larger than anything the client could have chosen, and who vouches for the name. */
 function place(target: Destination, verifiedHost: string | undefined): Html {

@@ -23,6 +23,8 @@ const titles: Readonly<Record<number, string>> = {
   503: "Not right now",
 };
 
+/** Of what came or was expected: more are counted, not shown. */
+const LINES = 5;
 const home: NextStep = { path: "/", text: "Home page" };
 const retry = "Wait a few seconds, then try again. Nothing was changed.";
 const usual: Readonly<Record<number, { advice: string; next?: NextStep }>> = {
@@ -52,10 +54,12 @@ export function errorPage({ base, error, requestId }: ErrorPage): Response {
 }
 
 function factList({ clientName, sent, expected, cause }: OAuthError["facts"]): Html | undefined {
-  const codes = (lines: readonly string[]): Html[] =>
-    lines.map(
-      (line, index) => html`${index > 0 && html`<br />`}<code>${printable(line, 2048)}</code>`,
-    );
+  const codes = (lines: readonly string[]): Html[] => [
+    ...lines
+      .slice(0, LINES)
+      .map((line, index) => html`${index > 0 && html`<br />`}<code>${printable(line, 300)}</code>`),
+    ...(lines.length > LINES ? [html`<br />and ${lines.length - LINES} more`] : []),
+  ];
   const rows = [
     clientName !== undefined &&
       html`<dt>Client</dt>
@@ -70,7 +74,7 @@ function factList({ clientName, sent, expected, cause }: OAuthError["facts"]): H
       html`<dt>Expected</dt>
         <dd>${codes(expected)}</dd>`,
   ].filter(Boolean);
-  return rows.length > 0 ? html`<dl>${rows}</dl>` : undefined;
+  return rows.length > 0 ? html`<dl class="facts">${rows}</dl>` : undefined;
 }
 
 function adviceList(advice: string): Html {
@@ -88,12 +92,12 @@ const withCommands = (text: string): Html =>
 
 /** What leads from a page to the server's log. */
 const requestLine = (status: number, requestId: string): Html =>
-  html`<p class="soft small">
+  html`<p class="soft small end">
     Error ${status}. The server’s log has it under request <code>${requestId}</code>.
   </p>`;
 
 const button = (base: string, { path, text }: NextStep): Html =>
-  html`<p><a class="button" href="${local(base, path)}">${text}</a></p>`;
+  html`<p><a class="button main" href="${local(base, path)}">${text}</a></p>`;
 
 export interface MessagePage extends PageFrame {
   readonly title: string;

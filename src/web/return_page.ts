@@ -42,7 +42,7 @@ export function returnPage({ base, clientName, location, outcome }: ReturnPage):
       <p class="soft small">
         Nothing happens? Press the button, and let the browser open the app when it asks.
       </p>
-      ${refused && html`<p class="soft small">Request <code>${outcome.requestId}</code></p>`}`,
+      ${refused && html`<p class="soft small end">Request <code>${outcome.requestId}</code></p>`}`,
   );
 }
 

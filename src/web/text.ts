@@ -1,13 +1,13 @@
 // What pages make of texts that strangers wrote, and of times: names without tricks, visible characters, plain words.
 
 export interface DisplayName {
-  /** At most 80 characters, without control, direction or invisible characters; never empty. */
+  /** At most 60 characters, without control, direction or invisible characters; never empty. */
   readonly text: string;
   /** Why the name may be a trick, in a sentence for the owner. */
   readonly note: string | undefined;
 }
 
-const LONGEST = 80;
+const LONGEST = 60;
 const unseen = /[\p{Default_Ignorable_Code_Point}\p{Cc}\p{Cf}\p{Co}\p{Cs}\p{Cn}]/gu;
 
 /** A client's name as a page may show it (ASVS 10.4.7): what the client typed in, made harmless and judged. */
@@ -19,6 +19,9 @@ export function displayName(name: string | undefined): DisplayName {
     .replace(unseen, "")
     .normalize("NFC")
     .replace(/(\p{M}{3})\p{M}+/gu, "$1")
+    // Marks without a letter would hang over what stands before the name.
+    .replace(/(^|\s)\p{M}+/gu, "$1")
+    .replace(/\s+/gu, " ")
     .trim();
   const text = shorten(seen, LONGEST);
   if (!/[\p{L}\p{N}\p{S}\p{P}]/u.test(text)) return { text: "an unnamed client", note: undefined };

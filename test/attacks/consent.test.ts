@@ -99,7 +99,7 @@ describe("P49: metadata stays text", () => {
       const name =
         /<h1>Let <bdi>(.*?)<\/bdi>/s.exec(html)?.[1]?.replace(/&[a-z#0-9]+;/g, "&") ?? "";
       expect([...name].length).toBeGreaterThan(0);
-      expect([...name].length).toBeLessThanOrEqual(80);
+      expect([...name].length).toBeLessThanOrEqual(60);
     });
   });
 
@@ -119,7 +119,7 @@ describe("P50: a borrowed name does not hide where the access goes", () => {
     ["https://evil.test/cb", "evil.<wbr />test"],
     [
       "https://claude.ai.evil.test/api/mcp/auth_callback",
-      "claude.<wbr />ai.<wbr />evil.<wbr />test",
+      '<span class="soft">claude.<wbr />ai.<wbr /></span>evil.<wbr />test',
     ],
     ["https://evil.test/https://claude.ai/cb", "evil.<wbr />test"],
     ["https://evil.test:8443/cb", "evil.<wbr />test:8443"],

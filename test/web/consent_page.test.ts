@@ -51,6 +51,26 @@ describe("AUT-13: the consent page", () => {
     expect(text).not.toContain("Verified:");
   });
 
+  test.each([
+    ["https://claude.ai/cb", "claude.ai", ""],
+    ["https://claude.ai.connect.evil.example/cb", "evil.example", "claude.ai.connect."],
+    ["https://login.evil.co.uk/cb", "evil.co.uk", "login."],
+    ["https://a.b.c.evil.test:8443/cb", "evil.test:8443", "a.b.c."],
+    ["https://203.0.113.7:8443/cb", "203.0.113.7:8443", ""],
+    ["https://[2001:db8::7]/cb", "[2001:db8::7]", ""],
+    ["https://intranet/cb", "intranet", ""],
+  ])("P50: of the host of %s the end stands out", async (redirectUri, stands, soft) => {
+    const html = (await consentPage({ ...request, redirectUri }).text()).replace(/<wbr ?\/>/g, "");
+    const shown = /<p class="host">(.*?)<\/p>/s.exec(html)?.[1];
+    expect(shown).toBe(soft === "" ? stands : `<span class="soft">${soft}</span>${stands}`);
+  });
+
+  test("sixty scopes are all shown, each whole", async () => {
+    const scopes = Array.from({ length: 60 }, (_, index) => `scope:${index}`);
+    const answer = consentPage({ ...request, scopes });
+    expect(await textOf(answer)).toContain(scopes.join(" "));
+  });
+
   test("CIM-14: a client that a host vouches for is shown with that host", async () => {
     const text = await textOf(consentPage({ ...request, verifiedHost: "claude.ai" }));
     expect(text).toContain("✓ Verified: this client is published by claude.ai");

@@ -43,6 +43,28 @@ describe("an error page", () => {
     expect(text).not.toContain("log only");
   });
 
+  test("counts what is too much to show, and cuts what is too long", async () => {
+    const expected = Array.from(
+      { length: 20 },
+      (_, index) => `https://x.test/${index}/${"y".repeat(2000)}`,
+    );
+    const answer = show(
+      new OAuthError("invalid_request", "no", { facts: { sent: [expected[0] ?? ""], expected } }),
+    );
+    const text = await textOf(answer);
+    expect(text).toContain("https://x.test/4/yyy");
+    expect(text).toContain("… and 15 more");
+    expect(text).not.toContain("https://x.test/5/");
+    expect(text.length).toBeLessThan(2500);
+  });
+
+  test("shows commands as such, and only those", async () => {
+    const advice = "Run `postern password`.\nThen `a` <b>b</b>`";
+    const html = await show(new OAuthError("invalid_request", "no", { advice })).text();
+    expect(html).toContain("<li>Run <code>postern password</code>.</li>");
+    expect(html).toContain("<li>Then <code>a</code> &lt;b&gt;b&lt;/b&gt;<code></code></li>");
+  });
+
   test("keeps the headers of the error", () => {
     const { headers } = show(
       new OAuthError("invalid_request", "no", { status: 405, headers: { allow: "GET, POST" } }),

@@ -275,7 +275,7 @@ describe("a consent page that waited too long", () => {
       "Client Cursor",
       "Show the",
     ]);
-    const [, path = ""] = /<a class="button" href="(\/authorize\?[^"]*)"/.exec(html) ?? [];
+    const [, path = ""] = /<a class="button main" href="(\/authorize\?[^"]*)"/.exec(html) ?? [];
     const again = await owner.get(path.replaceAll("&amp;", "&"));
     const done = await owner.post("/consent", {
       ...hiddenFields(await again.text()),
@@ -291,7 +291,7 @@ describe("a consent page that waited too long", () => {
     browser.cookies.clear();
     const answer = await browser.post("/consent", { ...hiddenFields(html), decision: "allow" });
     const [, path = ""] =
-      /<a class="button" href="(\/authorize\?[^"]*)"/.exec(await answer.text()) ?? [];
+      /<a class="button main" href="(\/authorize\?[^"]*)"/.exec(await answer.text()) ?? [];
     const done = await browser.authorize(path.replaceAll("&amp;", "&"));
     expect(done.headers.get("location")).toContain("code=pac_");
   });

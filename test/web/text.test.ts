@@ -18,9 +18,9 @@ describe("displayName shows what a client calls itself without its tricks", () =
     ["empty", "", "an unnamed client"],
     ["nothing that can be seen", "\u200b\u202e\u0000", "an unnamed client"],
     ["nothing but marks", "\u0301\u0301", "an unnamed client"],
-    ["80 characters stay", "x".repeat(80), "x".repeat(80)],
-    ["longer ones end in an ellipsis", "x".repeat(10_240), `${"x".repeat(79)}…`],
-    ["characters, not code units", "🤖".repeat(81), `${"🤖".repeat(79)}…`],
+    ["60 characters stay", "x".repeat(60), "x".repeat(60)],
+    ["longer ones end in an ellipsis", "x".repeat(10_240), `${"x".repeat(59)}…`],
+    ["characters, not code units", "🤖".repeat(61), `${"🤖".repeat(59)}…`],
   ];
   test.each(plain)("%s", (_title, name, shown) => {
     const { text, note } = displayName(name);
@@ -47,6 +47,7 @@ describe("displayName shows what a client calls itself without its tricks", () =
     ["tag characters", `Claude${String.fromCodePoint(0xe0041)}`, "Claude", /hide/],
     ["half of a character", "Claude\ud83e", "Claude", /hide/],
     ["piled up marks", `Z${"\u0335".repeat(40)}algo`, `Z${"\u0335".repeat(3)}algo`, /hide/],
+    ["marks without a letter", "\u0301 Claude \u0302\u0303 Code", "Claude Code", /hide/],
     ["Hangul filler", "Claude\u3164", "Claude", /hide/],
   ];
   test.each(flagged)("flagged: %s", (_title, name, shown, note) => {
