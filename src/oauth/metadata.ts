@@ -2,8 +2,15 @@
 // of capabilities that registration and the token endpoint enforce. Every document is encoded once.
 import type { Config, Server } from "../config.ts";
 
-/** Of client assertions (RFC 7523): asymmetric ones only. */
-export const assertionAlgorithms = ["RS256", "PS256", "ES256", "ES384", "EdDSA"] as const;
+/** Of client assertions (RFC 7523): asymmetric ones only. Ed25519 is EdDSA by its newer, exact name (RFC 9864). */
+export const assertionAlgorithms = [
+  "RS256",
+  "PS256",
+  "ES256",
+  "ES384",
+  "EdDSA",
+  "Ed25519",
+] as const;
 export const grantTypes = ["authorization_code", "refresh_token"] as const;
 export type GrantType = (typeof grantTypes)[number];
 export const responseTypes = ["code"] as const;

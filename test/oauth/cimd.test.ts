@@ -2,6 +2,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, test } from "bun:tes
 import * as jose from "jose";
 import { isPublicAddress } from "../../src/addresses.ts";
 import { ASSERTION_TYPE } from "../../src/oauth/jwt.ts";
+import { assertionAlgorithms as algorithms } from "../../src/oauth/metadata.ts";
 import { documentUrlProblem } from "../../src/oauth/outbound.ts";
 import { type Fixture, startInternet } from "../internet.ts";
 import {
@@ -650,6 +651,14 @@ describe("RFC 7523: private_key_jwt", async () => {
     net.documents.delete(net.url("chatgpt.com", "/oauth/jwks.json"));
     publish({ ...chatgpt(), token_endpoint_auth_methods_supported: ["none", "private_key_jwt"] });
     expect((await redeem(await login())).status).toBe(200);
+  test.each(algorithms)("a key for %s gets in", async (alg) => {
+    const { privateKey, publicKey } = await jose.generateKeyPair(alg, { extractable: true });
+    serveKeys({ ...(await jose.exportJWK(publicKey)), kid: alg });
+    publish(chatgpt());
+    const signed = await assertion({ key: privateKey, header: { alg, kid: alg } });
+    expect((await redeemWith(signed)).status).toBe(200);
+  });
+
   });
 
   test("rotated keys are fetched when an unknown kid comes", async () => {

@@ -14,7 +14,7 @@ const json = async (path: string): Promise<Record<string, unknown>> => {
 };
 
 const methods = ["none", "client_secret_basic", "client_secret_post", "private_key_jwt"];
-const algorithms = ["RS256", "PS256", "ES256", "ES384", "EdDSA"];
+const algorithms = ["RS256", "PS256", "ES256", "ES384", "EdDSA", "Ed25519"];
 
 describe.each([
   ["https://host.test", "", ""],
