@@ -144,10 +144,7 @@ async function get(
   if (!addresses.every((each) => deps.internet.isAllowed(each)))
     throw new Error("its name leads to an inner address");
   const response = await dial(target, addresses.slice(0, ADDRESSES), stop, deps, etag);
-  const caching = {
-    etag: response.headers.get("etag") ?? undefined,
-    maxAge: maxAge(response.headers),
-  };
+  const caching = cachingOf(response.headers);
   if (response.status === 304 && etag !== undefined) return { ...caching, content: undefined };
   // CIMD §Client Information Discovery: 200 alone is success, redirects are not followed.
   if (response.status !== 200) throw new Unfit(`it was answered with status ${response.status}`);
@@ -213,10 +210,21 @@ function parse(text: string): Record<string, unknown> {
   return content as Record<string, unknown>;
 }
 
-/** RFC 9111 §5.2.2. */
-function maxAge(headers: Headers): number {
+/** How long an answer may be kept, and by which mark it is asked for again: RFC 9111 §4.2.1, §5.2.2. */
+function cachingOf(headers: Headers): Pick<Fetched, "etag" | "maxAge"> {
   const control = headers.get("cache-control") ?? "";
-  if (/\b(no-store|no-cache|private)\b/i.test(control)) return 0;
-  const seconds = Number(/\bmax-age=(\d{1,9})\b/i.exec(control)?.[1] ?? 300);
-  return Math.max(0, seconds - Number(headers.get("age") ?? 0));
+  if (/\bno-store\b/i.test(control)) return { etag: undefined, maxAge: 0 };
+  const etag = headers.get("etag") ?? undefined;
+  if (/\b(no-cache|private)\b/i.test(control)) return { etag, maxAge: 0 };
+  const stated = /\bmax-age=(\d{1,9})\b/i.exec(control)?.[1];
+  const seconds = stated === undefined ? secondsToExpiry(headers) : Number(stated);
+  return { etag, maxAge: Math.max(0, seconds - Number(headers.get("age") ?? 0)) };
+}
+
+/** RFC 9111 §5.3: a date that is none is past. Without any, five minutes. */
+function secondsToExpiry(headers: Headers): number {
+  const expires = headers.get("expires");
+  if (expires === null) return 300;
+  const seconds = (Date.parse(expires) - Date.parse(headers.get("date") ?? "")) / 1000;
+  return Number.isNaN(seconds) ? 0 : seconds;
 }

@@ -157,6 +157,12 @@ describe("caching (RFC 9111)", () => {
     [{ "cache-control": "max-age=60" }, 60, 2],
     [{ "cache-control": "max-age=60", age: "50" }, 10, 2],
     [{ "cache-control": "no-store" }, 0, 2],
+    [{ "cache-control": "no-cache, max-age=60" }, 0, 2],
+    [{ expires: "0" }, 0, 2],
+    [{ expires: "Sat, 21 Nov 2026 00:01:00 GMT", date: "Sat, 21 Nov 2026 00:00:00 GMT" }, 59, 1],
+    [{ expires: "Sat, 21 Nov 2026 00:01:00 GMT", date: "Sat, 21 Nov 2026 00:00:00 GMT" }, 60, 2],
+    [{ expires: "0", "cache-control": "max-age=60" }, 59, 1],
+    [{ age: "x" }, 0, 2],
   ])("%p after %d s: %d requests", async (headers, wait, requests) => {
     expect(await asks(headers, wait)).toBe(requests);
   });
@@ -181,6 +187,18 @@ describe("caching (RFC 9111)", () => {
         : new Response(null, { status: 500 }),
     );
     expect(await see()).toStartWith("200 ");
+  });
+
+  test("RFC 9111 §5.2.2.5: of no-store nothing is kept, not even to be asked for again", async () => {
+    publish({}, { etag: '"1"', "cache-control": "no-store" });
+    await see();
+    let conditional: string | null = "none yet";
+    net.documents.set(id, (request) => {
+      conditional = request.headers.get("if-none-match");
+      return new Response(null, { status: 304 });
+    });
+    expect(await see()).toStartWith("400 ");
+    expect(conditional).toBeNull();
   });
 
   test("an error is never kept", async () => {
@@ -633,6 +651,14 @@ describe("RFC 7523: private_key_jwt", async () => {
     expect(revoked.status).toBe(200);
   });
 
+  test.each(algorithms)("a key for %s gets in", async (alg) => {
+    const { privateKey, publicKey } = await jose.generateKeyPair(alg, { extractable: true });
+    serveKeys({ ...(await jose.exportJWK(publicKey)), kid: alg });
+    publish(chatgpt());
+    const signed = await assertion({ key: privateKey, header: { alg, kid: alg } });
+    expect((await redeemWith(signed)).status).toBe(200);
+  });
+
   test("once declared it is required", async () => {
     serveKeys(jwk);
     publish(chatgpt());
@@ -651,14 +677,6 @@ describe("RFC 7523: private_key_jwt", async () => {
     net.documents.delete(net.url("chatgpt.com", "/oauth/jwks.json"));
     publish({ ...chatgpt(), token_endpoint_auth_methods_supported: ["none", "private_key_jwt"] });
     expect((await redeem(await login())).status).toBe(200);
-  test.each(algorithms)("a key for %s gets in", async (alg) => {
-    const { privateKey, publicKey } = await jose.generateKeyPair(alg, { extractable: true });
-    serveKeys({ ...(await jose.exportJWK(publicKey)), kid: alg });
-    publish(chatgpt());
-    const signed = await assertion({ key: privateKey, header: { alg, kid: alg } });
-    expect((await redeemWith(signed)).status).toBe(200);
-  });
-
   });
 
   test("rotated keys are fetched when an unknown kid comes", async () => {
