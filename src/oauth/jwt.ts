@@ -6,7 +6,7 @@ import { seconds, sha256 } from "../primitives.ts";
 import type { PublicKey } from "../store/records.ts";
 import type { FoundClient } from "./clients.ts";
 import { assertionAlgorithms } from "./metadata.ts";
-import { fetchJson } from "./outbound.ts";
+import { createFetchSlots, fetchJson } from "./outbound.ts";
 
 export const ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 /** Seconds between the clocks of client and server. */
@@ -114,37 +114,42 @@ export interface KeyFetches {
 /** @param monotonic milliseconds that no clock change moves */
 export function createKeyFetches(monotonic: () => number): KeyFetches {
   const fetches = new Map<string, { readonly at: number; readonly keys: Promise<PublicKey[]> }>();
+  const slots = createFetchSlots();
   return {
-    run: (client, fetch) => {
+    run: async (client, fetch) => {
       const now = monotonic();
       for (const [known, { at }] of fetches) {
         if (now - at >= KEYS_KEPT) fetches.delete(known);
       }
-      const keys = fetches.get(client)?.keys ?? fetch();
-      if (!fetches.has(client)) fetches.set(client, { at: now, keys });
+      const known = fetches.get(client);
+      if (known) return known.keys;
+      const giveBack = slots.take();
+      if (!giveBack) throw unfetched("the keys of too many clients are being fetched");
+      const keys = fetch().finally(giveBack);
+      fetches.set(client, { at: now, keys });
       return keys;
     },
   };
 }
 
+/** 503: a 401 would make a client whose keys cannot be fetched log in anew. */
+const unfetched = (detail: string | undefined, cause?: unknown): OAuthError =>
+  new OAuthError(
+    "temporarily_unavailable",
+    "the keys of the client cannot be fetched at the moment",
+    { headers: { "retry-after": "30" }, ...(detail !== undefined && { detail }), cause },
+  );
+
 /**
  * The keys at jwks_uri when an assertion names one that is not known; they replace the stored.
- * @throws {OAuthError} temporarily_unavailable: a 401 would make a client whose keys cannot be fetched log in anew
+ * @throws {OAuthError} temporarily_unavailable
  */
 const rotatedKeys = (id: string, uri: string, deps: Deps): Promise<PublicKey[]> =>
   deps.keyFetches.run(`${id}\0${uri}`, async () => {
     const jwks = await fetchJson(uri, deps)
       .then(({ content }) => readJwks(content))
       .catch((error: unknown) => {
-        throw new OAuthError(
-          "temporarily_unavailable",
-          "the keys of the client cannot be fetched at the moment",
-          {
-            headers: { "retry-after": "30" },
-            detail: error instanceof OAuthError ? error.detail : reason(error),
-            cause: error,
-          },
-        );
+        throw unfetched(error instanceof OAuthError ? error.detail : reason(error), error);
       });
     await deps.store.update((draft) => {
       const current = draft.get("clients", id);

@@ -114,6 +114,7 @@ function readMetadata(asked: Record<string, unknown>, deps: Deps): Client {
   const name = optionalText(asked, "client_name")?.trim();
   const uri = optionalText(asked, "client_uri");
   const webUri = uri !== undefined && /^https?:$/.test(URL.parse(uri)?.protocol ?? "");
+  // Judged as the others are; see below what it decides.
   optionalText(asked, "scope");
   return {
     ...(name && { client_name: name.slice(0, 200) }),
