@@ -63,7 +63,7 @@ async function refuseToken(
   const wait = isExpired ? 0 : deps.limits.guard.wait(prefix);
   if (wait > 0) return tooManyRequests("too many wrong tokens, try again later", wait);
   if (!isExpired) deps.limits.guard.count(prefix);
-  const description = "the access token is expired, revoked or unknown";
+  const description = "the access token is unknown or no longer valid";
   return new OAuthError("invalid_token", description, {
     headers: { "www-authenticate": challenge(server, deps, call, "invalid_token", description) },
   });
@@ -82,7 +82,10 @@ function refuseScope(server: Server, deps: Deps, call: Call): OAuthError {
   });
 }
 
-/** RFC 6750 §3, RFC 9728 §5.1, MCP 2026-07-28 "Scope Selection Strategy". */
+/**
+ * RFC 6750 §3, RFC 9728 §5.1, MCP 2026-07-28 "Scope Selection Strategy". Clients read it with regular expressions: no comma,
+ * equals sign or quote stands in a value.
+ */
 function challenge(
   server: Server,
   deps: Deps,

@@ -21,6 +21,9 @@ beforeEach(async () => {
 afterEach(() => server.close());
 
 const metadataUrl = "http://localhost:7676/.well-known/oauth-protected-resource/mcp";
+const bearer = (): Record<string, string> => ({
+  authorization: `Bearer ${login.tokens.access_token}`,
+});
 const send = (headers: Record<string, string>, path = "/mcp", method = "POST"): Promise<Response> =>
   server.fetch(path, { method, headers });
 
@@ -59,6 +62,19 @@ describe("RFC 6750 §3: challenges", () => {
       ]);
     },
   );
+
+  test("what clients read challenges with finds every parameter, and each once", async () => {
+    server = await server.restart({ scopes: "read:notes write:notes" });
+    const cases: Record<string, string>[] = [{}, { authorization: "Bearer x" }, bearer()];
+    for (const headers of cases) {
+      const challenge = (await send(headers)).headers.get("www-authenticate") ?? "";
+      expect(challenge).toStartWith("Bearer ");
+      const pieces = challenge.slice("Bearer ".length).split(", ");
+      const names = pieces.map((piece) => /^([a-z_]+)="[^",=\\]+"$/.exec(piece)?.[1]);
+      const errors = "authorization" in headers ? ["error", "error_description"] : [];
+      expect(names).toEqual([...errors, "scope", "resource_metadata"]);
+    }
+  });
 
   test.each(["bearer", "BEARER", "bEaReR", "Bearer  "])("the scheme %p is read", async (scheme) => {
     const response = await server.fetch("/mcp", {
