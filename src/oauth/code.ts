@@ -49,7 +49,10 @@ export async function redeem(
     }
     // RFC 8707 §2.2. Checked before the code is used up: some clients leave it out, none deserves to lose the code.
     const server = serverOf(deps.config, code.resource);
-    if (asked.resources.length > 0 && findServer(deps.config, asked.resources) !== server) {
+    const isOther =
+      asked.resources.length > 0 && findServer(deps.config, asked.resources) !== server;
+    // The owner may have taken the server away since the consent.
+    if (!server || isOther) {
       redemption = refused(new OAuthError("invalid_target", "the code is for another resource"));
       return code;
     }

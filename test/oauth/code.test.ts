@@ -1,4 +1,5 @@
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
+import { readConfig } from "../../src/config.ts";
 import { ASSERTION_TYPE } from "../../src/oauth/jwt.ts";
 import {
   Browser,
@@ -166,6 +167,16 @@ describe("what does not burn a code", () => {
       await redeemCode(server, clientId, code, { resource: "https://other.test/mcp" }),
       "invalid_target",
     );
+    expect((await redeemCode(server, clientId, code)).status).toBe(200);
+  });
+
+  test("a server that the owner takes away after the consent: no login for what is not there", async () => {
+    const code = await obtainCode(server, clientId);
+    const { app, config, deps } = server;
+    app.reload({ ...deps, config: readConfig({ data: config.data, path: "/other" }) });
+    await expectRefused(await redeemCode(server, clientId, code), "invalid_target");
+    expect(await deps.store.refresh_tokens.list()).toEqual([]);
+    app.reload(deps);
     expect((await redeemCode(server, clientId, code)).status).toBe(200);
   });
 
