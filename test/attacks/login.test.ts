@@ -141,7 +141,7 @@ describe("P73: a login leads nowhere but to this server", () => {
       ...extra,
       password: PASSWORD,
     });
-    expect([response.status, response.headers.get("location")]).toEqual([303, "/connect"]);
+    expect([response.status, response.headers.get("location")]).toEqual([303, "/account"]);
     await server.close();
   });
 });
