@@ -61,10 +61,10 @@ export async function logIn(request: Request, deps: Deps, call: Call): Promise<R
   const { binding, cookie } = browserBinding(request, deps);
   const field = form.get("request");
   const query = unseal(deps, "login", binding, field);
+  // Two tabs: the second login finds the session of the first, whatever became of its own page meanwhile.
+  if (await findSession(request, deps))
+    return seeOther(pathAfter(query ?? claimedContent(field) ?? ""), deps);
   if (field === undefined || query === undefined) return logInAgain(field, binding, cookie, deps);
-  // Two tabs: the second login finds the session of the first.
-  const path: `/${string}` = query === "" ? "/account" : `/authorize?${query}`;
-  if (await findSession(request, deps)) return seeOther(path, deps);
   const shown = { query, request: field };
   const prefix = throttleKey(call.address);
   const network = networkOf(call.address);
@@ -93,10 +93,13 @@ export async function logIn(request: Request, deps: Deps, call: Call): Promise<R
   deps.limits.login.forgive(prefix);
   const session = await startSession(owner.epoch, browserOf(request, call), deps);
   deps.audit.record("login", { address: call.address });
-  const response = seeOther(path, deps);
+  const response = seeOther(pathAfter(query), deps);
   response.headers.append("set-cookie", session.cookie);
   return response;
 }
+
+const pathAfter = (query: string): `/${string}` =>
+  query === "" ? "/account" : `/authorize?${query}`;
 
 /** For a page that waited too long, outlived a restart, or lost its cookie to a tab opened at the same moment. */
 async function logInAgain(

@@ -57,6 +57,18 @@ describe("the login page asks again, and the request goes on", () => {
     await expectToGoOn(browser, await send(browser, html));
   });
 
+  test("and one that finds a session goes on at once, without another password", async () => {
+    const browser = new Browser(server);
+    const html = await (await browser.get(url())).text();
+    browser.cookies.clear();
+    await browser.signIn();
+    const answer = await send(browser, html, "");
+    expect(answer.status).toBe(303);
+    expect(answer.headers.get("location")).toStartWith(`/authorize?response_type=code&client_id=`);
+    const nobody = await browser.post("/login", { request: "no grammar", password: "" });
+    expect(nobody.headers.get("location")).toBe("/account");
+  });
+
   test("when the server was restarted meanwhile", async () => {
     const browser = new Browser(server);
     const html = await (await browser.get(url())).text();
