@@ -1,4 +1,5 @@
-// Builds the executable: for this machine into dist/postern, with --all the release archives of every platform and their checksums.
+// Builds the executable: for this machine into dist/postern; with --all, or --target for some, the release archives of every
+// platform and their checksums.
 import {
   copyFileSync,
   mkdirSync,
@@ -54,11 +55,12 @@ async function buildHost(out: string): Promise<void> {
   console.log(`${file}  ${megabytes(file)}`);
 }
 
-async function buildAll(out: string): Promise<void> {
+/** The archives of some platforms, and their checksums. */
+async function buildArchives(chosen: readonly Target[], out: string): Promise<void> {
   const packages = join(out, "packages");
   installAllPlatforms(packages);
   const archives: string[] = [];
-  for (const each of targets) {
+  for (const each of chosen) {
     const folder = join(out, each.name);
     rmSync(folder, { recursive: true, force: true });
     const outfile = join(folder, executableName(each));
@@ -170,6 +172,14 @@ function run(command: string[], cwd: string): string {
   return stdout.toString().trim();
 }
 
+/** @throws {Error} with the names that there are */
+function findTarget(name: string): Target {
+  const found = targets.find((each) => each.name === name);
+  if (found) return found;
+  const names = targets.map((each) => each.name).join(", ");
+  throw new Error(`there is no target ${name}; there are ${names}`);
+}
+
 const executableName = ({ archive }: Target): string =>
   archive === "zip" ? "postern.exe" : "postern";
 
@@ -180,8 +190,14 @@ const megabytes = (path: string): string => `${(statSync(path).size / 1e6).toFix
 
 if (import.meta.main) {
   const { values } = parseArgs({
-    options: { all: { type: "boolean" }, out: { type: "string", default: join(root, "dist") } },
+    options: {
+      all: { type: "boolean" },
+      target: { type: "string", multiple: true },
+      out: { type: "string", default: join(root, "dist") },
+    },
   });
   const out = resolve(values.out);
-  await (values.all ? buildAll(out) : buildHost(out));
+  const named = values.target?.map(findTarget);
+  const chosen = values.all ? targets : named;
+  await (chosen ? buildArchives(chosen, out) : buildHost(out));
 }

@@ -1,6 +1,10 @@
 // What the build checks and repairs in finished executables, on small ones made here.
-import { describe, expect, test } from "bun:test";
+import { afterAll, describe, expect, test } from "bun:test";
 import { createHash } from "node:crypto";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { needs } from "./needs.ts";
 import { requireEmbedded } from "../.ci/build.ts";
 import { signAdHoc } from "../.ci/macho.ts";
 
@@ -53,6 +57,55 @@ describe("Mach-O signature", () => {
     expect(() => signAdHoc(Buffer.from("\x7fELF".padEnd(64, "\0")), "postern")).toThrow("Mach-O");
     const longer = Buffer.concat([machO({ payload: 9000 }), Buffer.from("more")]);
     expect(() => signAdHoc(longer, "postern")).toThrow("not at the end");
+  });
+});
+
+describe("archives", () => {
+  const out = mkdtempSync(join(tmpdir(), "postern-build-"));
+  afterAll(() => rmSync(out, { recursive: true }));
+  const script = join(import.meta.dir, "../.ci/build.ts");
+  const build = (...flags: string[]) =>
+    Bun.spawnSync([process.execPath, script, "--out", out, ...flags], {
+      // Small archives are not the point here.
+      env: { ...process.env, XZ_OPT: "-0", ZIPOPT: "-0" },
+      stdio: ["ignore", "pipe", "pipe"],
+    });
+  const contentOf = (archive: string): string => {
+    const list = archive.endsWith(".zip") ? ["unzip", "-Z1"] : ["tar", "--list", "--file"];
+    return Bun.spawnSync([...list, join(out, archive)]).stdout.toString();
+  };
+
+  needs("zip", "xz")(
+    "of other platforms: named, packed and listed with their checksums",
+    () => {
+      const { exitCode, stderr } = build("--target", "windows-x64", "--target", "darwin-arm64");
+      expect([exitCode, stderr.toString()]).toEqual([0, ""]);
+      const sums = readFileSync(join(out, "SHA256SUMS"), "utf8").trim().split("\n");
+      expect(sums.map((line) => line.split("  ")[1])).toEqual([
+        "postern-windows-x64.zip",
+        "postern-darwin-arm64.tar.xz",
+      ]);
+      for (const line of sums) {
+        const [sum, name = ""] = line.split("  ");
+        const content = readFileSync(join(out, name));
+        expect(createHash("sha256").update(content).digest("hex")).toBe(sum ?? "");
+      }
+      expect(contentOf("postern-windows-x64.zip").split("\n")).toContain("postern.exe");
+      expect(contentOf("postern-darwin-arm64.tar.xz").split("\n")).toContain("postern");
+      const magic = (path: string): string => readFileSync(join(out, path)).toString("hex", 0, 4);
+      expect(magic("windows-x64/postern.exe")).toStartWith("4d5a");
+      expect(magic("darwin-arm64/postern")).toBe("cffaedfe");
+    },
+    240_000,
+  );
+
+  test("a platform that there is not is refused with the names that there are", () => {
+    const { exitCode, stderr } = build("--target", "amiga");
+    expect(exitCode).toBe(1);
+    const text = stderr.toString();
+    expect(text).toContain("there is no target amiga");
+    for (const name of ["linux-x64", "linux-arm64-musl", "darwin-x64", "windows-x64"])
+      expect(text).toContain(name);
   });
 });
 

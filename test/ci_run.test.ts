@@ -18,7 +18,8 @@ const script = (name: string, text: string): void => {
   writeFileSync(join(commands, name), `#!/bin/sh\n${text}\n`);
   chmodSync(join(commands, name), 0o755);
 };
-const parts = "chromium strace xz setpriv unshare mkfs.ext4 mkfs.xfs faketime openssl".split(" ");
+const parts =
+  "chromium strace xz zip unzip setpriv unshare mkfs.ext4 mkfs.xfs faketime openssl".split(" ");
 for (const name of parts) script(name, "exit 1");
 script(
   "bun",

@@ -52,6 +52,11 @@ const parts = {
   faketime: { present: () => fakeTimeLibrary() !== undefined, remedy: "install faketime" },
   ext4: { present: () => canLoop("ext4"), remedy: "as root, install e2fsprogs, allow loop mounts" },
   xfs: { present: () => canLoop("xfs"), remedy: "as root, install xfsprogs, allow loop mounts" },
+  xz: { present: () => Bun.which("xz") !== null, remedy: "install xz-utils" },
+  zip: {
+    present: () => Bun.which("zip") !== null && Bun.which("unzip") !== null,
+    remedy: "install zip and unzip",
+  },
   clone: {
     present: () => runs(["git", "rev-parse", "HEAD"]),
     remedy: "install git, and run in a clone of the repository",
