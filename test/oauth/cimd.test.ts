@@ -111,6 +111,31 @@ describe("CIMD: a client that describes itself", () => {
     expect(net.asked).toEqual([]);
   });
 
+  test("a stranger is shown the same of one that was let in and of one that never came", async () => {
+    publish();
+    await owner.authorize(url());
+    const shown = async (client: string): Promise<string> => {
+      const response = await server.fetch(authorizationUrl(server, client));
+      const html = await response.text();
+      return `${response.status} ${html.replace(/value="[^"]*"/g, "")}`;
+    };
+    const known = await shown(id);
+    expect(known).toStartWith("200 ");
+    expect(await shown(`${id}-never`)).toBe(known);
+  });
+
+  test("what a document says of its client stays text", async () => {
+    publish({
+      client_name: `"><svg onload=alert(1)>\u202e</title><script>alert(2)</script>`,
+      client_uri: "javascript:alert(3)",
+      logo_uri: "https://evil.test/pixel",
+    });
+    const page = await see();
+    expect(page).toStartWith("200 ");
+    expect(page).toContain("&lt;svg onload=alert(1)&gt;");
+    expect(page).not.toMatch(/<script|onload=alert\(1\)>|javascript:|evil\.test|\u202e/);
+  });
+
   test("a document that is gone, or a restart without internet, stops no refresh", async () => {
     publish();
     let { refresh_token: token } = (await (await redeem(await login())).json()) as Tokens;
