@@ -39,6 +39,8 @@ export type EventName =
   | "refresh_reused"
   | "request_refused"
   | "requests_refused"
+  | "certificate_obtained"
+  | "certificate_failed"
   | "settings_changed"
   | "settings_refused"
   | "server_error";
@@ -77,7 +79,7 @@ export const oneLine = (text: string): string =>
   text.replace(/[\u0000-\u001f\u007f-\u009f\u2028-\u202e\u2066-\u2069]/g, "\ufffd");
 
 /** Text as it may be logged: no token, on one line, at most 500 characters. */
-function redact(text: string): string {
+export function redact(text: string): string {
   const safe = text.replace(secret, "$1[redacted]").replace(bearer, "$1 [redacted]");
   return oneLine(safe.slice(0, 500));
 }

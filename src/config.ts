@@ -1,5 +1,6 @@
 // From settings to the configuration: flag before variable before data/config.json before default, then what follows from them.
 import { readFileSync } from "node:fs";
+import { isIP } from "node:net";
 import { join } from "node:path";
 import { FatalError, reason } from "./errors.ts";
 import { parseJson } from "./json.ts";
@@ -199,13 +200,16 @@ export function resolveConfig({ values, servers }: Reading): Config {
     servers: [first, ...rest],
     // Who serves https itself has no proxy in front.
     trustedProxies:
-      values.trustedProxies === "auto" && values.tlsCert !== "" ? [] : values.trustedProxies,
+      values.trustedProxies === "auto" && (values.tlsCert !== "" || values.acme !== "")
+        ? []
+        : values.trustedProxies,
     scopes: [...new Set(resolved.flatMap((server) => server.scopes))],
   };
 }
 
 /** @throws {FatalError} exit 2 */
-function refuseContradictions({ host, url: given, tlsCert, tlsKey }: Settings, url: URL): void {
+function refuseContradictions(values: Settings, url: URL): void {
+  const { host, url: given, tlsCert, tlsKey, acme } = values;
   const refuse = (message: string, hint: string): never => {
     throw new FatalError(message, { exitCode: 2, hint });
   };
@@ -220,6 +224,13 @@ function refuseContradictions({ host, url: given, tlsCert, tlsKey }: Settings, u
   }
   if (tlsCert !== "" && url.protocol !== "https:") {
     refuse("a certificate needs a public URL that begins with https", "add --url https://...");
+  }
+  if (acme === "") return;
+  if (tlsCert !== "") {
+    refuse("there is a certificate already", "leave out --acme, or --tls-cert and --tls-key");
+  }
+  if (url.protocol !== "https:" || isLoopbackHost(url.hostname) || isIP(url.hostname) !== 0) {
+    refuse("--acme needs a public URL with a domain name", "add --url https://your.domain");
   }
 }
 

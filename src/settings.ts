@@ -2,6 +2,8 @@
 import { resolve } from "node:path";
 import {
   duration,
+  emailAddress,
+  httpsUrl,
   ipAddress,
   list,
   oneOf,
@@ -102,6 +104,38 @@ export const settings = {
     fallback: "",
     help: "PEM file with its private key; both files are taken up when they change",
     parse: (text) => (text === "" ? "" : resolve(text)),
+  }),
+  acme: setting({
+    flag: "acme",
+    placeholder: "<e-mail|on>",
+    fallback: "",
+    help: "gets the certificate of the public URL from Let's Encrypt and renews it, which accepts their terms; the address is for their notices",
+    atStart: true,
+    parse: (text) => (text === "" || text === "on" ? text : emailAddress(text)),
+  }),
+  acmeDirectory: setting({
+    flag: "acme-directory",
+    placeholder: "<https://...>",
+    fallback: "https://acme-v02.api.letsencrypt.org/directory",
+    help: "another CA that speaks ACME",
+    atStart: true,
+    parse: httpsUrl,
+  }),
+  acmeDns: setting({
+    flag: "acme-dns",
+    placeholder: "<program>",
+    fallback: "",
+    help: "proves the domain with this program instead of port 80: called with add or remove, the name of a TXT record and its text",
+    atStart: true,
+    parse: (text) => (text.includes("/") ? resolve(text) : text),
+  }),
+  httpPort: setting({
+    flag: "http-port",
+    placeholder: "<number>",
+    fallback: "80",
+    help: "with --acme and without --acme-dns: port for the CA's questions; it sends browsers to https",
+    atStart: true,
+    parse: (text) => wholeNumber(text, 1, 65_535),
   }),
   trustedProxies: setting({
     flag: "trusted-proxies",

@@ -119,6 +119,17 @@ export function publicUrl(text: string): string {
   return url.origin + path;
 }
 
+export function httpsUrl(text: string): string {
+  const url = parseUrl(text);
+  if (url.protocol !== "https:") throw new Error("expected an https URL");
+  return url.href;
+}
+
+export function emailAddress(text: string): string {
+  if (!/^[^\s@<>",;:]+@[^\s@<>",;:]+$/.test(text)) throw new Error("expected an e-mail address");
+  return text;
+}
+
 export function upstreamUrl(text: string): string {
   return parseUrl(text).href;
 }

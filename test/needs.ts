@@ -46,6 +46,7 @@ const parts = {
   chromium: { present: () => chromiumPath() !== undefined, remedy: "install chromium" },
   strace: { present: () => Bun.which("strace") !== null, remedy: "install strace" },
   prlimit: { present: () => Bun.which("prlimit") !== null, remedy: "install util-linux" },
+  pebble: { present: () => Bun.which("pebble") !== null, remedy: "install pebble" },
   openssl: { present: () => Bun.which("openssl") !== null, remedy: "install openssl" },
   script: { present: () => Bun.which("script") !== null, remedy: "install bsdutils" },
   linux: { present: () => process.platform === "linux", remedy: "run on Linux" },

@@ -148,14 +148,22 @@ const socketUrl = (path: string, { origin, port }: Config): string =>
   new URL(path, origin).href.replace(origin, `http://localhost:${port}`);
 
 /** Starts it and does not wait. The caller's file calls `afterAll(stopProcesses)`. */
-export function launch(given: GivenSettings, ...words: readonly string[]): Child {
+export const launch = (given: GivenSettings, ...words: readonly string[]): Child =>
+  launchIn({}, given, ...words);
+
+/** The same with these variables. */
+export function launchIn(
+  environment: Readonly<Record<string, string>>,
+  given: GivenSettings,
+  ...words: readonly string[]
+): Child {
   const flags = settingKeys.flatMap((key) => {
     const { flag, placeholder } = settings[key];
     const value = given[key];
     if (value === undefined) return [];
     return placeholder === undefined ? [`--${flag}`] : [`--${flag}`, value];
   });
-  const spawned = spawn([...words, ...flags]);
+  const spawned = spawn([...words, ...flags], environment);
   const stdout = collect(spawned.stdout);
   const stderr = collect(spawned.stderr);
   const exited = Promise.all([spawned.exited, stdout.whole, stderr.whole]).then(([code]) => code);
@@ -174,11 +182,14 @@ export function launch(given: GivenSettings, ...words: readonly string[]): Child
   return child;
 }
 
-/** With an empty environment: CI, TEST and NODE_ENV change what packages do. */
-function spawn(words: readonly string[]): Bun.Subprocess<"ignore", "pipe", "pipe"> {
+/** Without the variables of this process: CI, TEST and NODE_ENV change what packages do. */
+function spawn(
+  words: readonly string[],
+  environment: Readonly<Record<string, string>> = {},
+): Bun.Subprocess<"ignore", "pipe", "pipe"> {
   return Bun.spawn([...programCommand(), ...words], {
     cwd: tmpdir(),
-    env: {},
+    env: { ...environment },
     stdio: ["ignore", "pipe", "pipe"],
   });
 }

@@ -68,6 +68,7 @@ export function nextCertificate(
   current: Certificate | undefined,
   now: number,
 ): Certificate | undefined {
+  if (config.acme !== "") return current;
   const next = configuredCertificate(config);
   const isWorse = next && current && next.expiresAt <= now && current.expiresAt > now;
   if (!isWorse) return next;

@@ -18,7 +18,7 @@ import type { Terminal } from "./terminal.ts";
 
 /** listhen takes Node handlers only, and its shutdown code stumbles over a socket that is gone: so the socket is pinned. */
 const listhenFront: Front = (app, config) =>
-  listenOn(config, (host) => listenOnce(app, config, host));
+  listenOn(config, "port", (host) => listenOnce(app, config, host));
 
 async function listenOnce(app: App, config: Config, hostname: string): Promise<Listener> {
   const listener = await listen(toNodeHandler(app.h3), {
@@ -46,6 +46,7 @@ export async function dev(given: GivenSettings): Promise<number> {
   refuse("data", given, "postern dev uses a temporary folder");
   refuse("host", given, "postern dev is for this machine alone");
   refuse("tlsCert", given, "postern dev speaks plain http to this machine alone");
+  refuse("acme", given, "postern dev speaks plain http to this machine alone");
   refuse("passwordFile", given, "postern dev makes up a password");
   const folder = mkdtempSync(join(tmpdir(), "postern-dev-"));
   const environment = {

@@ -18,11 +18,16 @@ export interface FrontListener extends Listener {
 }
 
 export const bunFront: Front = (app, config, certificate) =>
-  listenOn(config, async (host) => listenReplaceably(app, host, config.port, certificate));
+  listenOn(config, "port", async (host) => listenReplaceably(app, host, config.port, certificate));
 
-/** Listens on every address of the configuration, or on none. @throws {FatalError} */
+/**
+ * Listens on every address, or on none.
+ * @param flag the setting of the port
+ * @throws {FatalError}
+ */
 export async function listenOn(
-  { hosts, port }: Config,
+  { hosts, port }: Pick<Config, "hosts" | "port">,
+  flag: string,
   one: (host: string) => Promise<FrontListener>,
 ): Promise<FrontListener> {
   const listeners: FrontListener[] = [];
@@ -38,7 +43,7 @@ export async function listenOn(
     }
   } catch (error) {
     await Promise.all(listeners.map((listener) => listener.close(true)));
-    throw portError(error, port);
+    throw portError(error, port, flag);
   }
   return {
     close: async (force) => void (await Promise.all(listeners.map((each) => each.close(force)))),
@@ -78,7 +83,7 @@ function listenReplaceably(
           listeners.add(open(certificate));
           return;
         } catch (error) {
-          if (tries === TRIES) throw portError(error, port);
+          if (tries === TRIES) throw portError(error, port, "port");
         }
         await Bun.sleep(PAUSE);
       }
@@ -89,15 +94,18 @@ function listenReplaceably(
 const errorCode = (error: unknown): string =>
   error instanceof Error && "code" in error ? String(error.code) : "";
 
-export function portError(error: unknown, port: number, flag = "port"): FatalError {
+export function portError(error: unknown, port: number, flag: string): FatalError {
   const taken = errorCode(error) === "EADDRINUSE";
+  const isForbidden = errorCode(error) === "EACCES" && port < 1024;
   return new FatalError(
     taken ? `port ${port} is taken` : `cannot listen on port ${port}: ${reason(error)}`,
     {
       exitCode: 1,
       hint: taken
         ? `stop the other program, or choose another port with --${flag}`
-        : `choose another address with --host or --${flag}`,
+        : isForbidden
+          ? "ports below 1024 are for root, or for who was given CAP_NET_BIND_SERVICE; docs/deploy.md has both"
+          : `choose another address with --host or --${flag}`,
       cause: error,
     },
   );

@@ -6,8 +6,8 @@ import { metricsResponse } from "../metrics.ts";
 import { portError } from "./front.ts";
 
 /** @throws {FatalError} when the port is taken */
-export function openMetricsPort({ config, metrics }: Deps): Listener | undefined {
-  if (config.metricsPort === 0) return undefined;
+export function openMetricsPort({ config, metrics }: Deps): Listener {
+  if (config.metricsPort === 0) return { close: async () => undefined };
   try {
     const server = Bun.serve({
       hostname: "127.0.0.1",

@@ -3,7 +3,7 @@ import { chmodSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { admin } from "../admin.ts";
 import { sweepCheckups } from "../admin/checkup.ts";
-import { type Listener, createApp } from "../app.ts";
+import { type App, type Listener, createApp } from "../app.ts";
 import { type Reading, resolveConfig } from "../config.ts";
 import type { Deps } from "../deps.ts";
 import { FatalError, reason } from "../errors.ts";
@@ -12,11 +12,17 @@ import { metricsResponse } from "../metrics.ts";
 import { ensureFolder } from "../oauth/clients.ts";
 import { seconds } from "../primitives.ts";
 import { serverOf } from "../oauth/rules.ts";
-import { configuredCertificate, createCertificates, nextCertificate } from "./certificates.ts";
-import { type Front, type FrontListener, bunFront } from "./front.ts";
+import { startAcme } from "./acme.ts";
+import {
+  type Certificates,
+  configuredCertificate,
+  createCertificates,
+  nextCertificate,
+} from "./certificates.ts";
+import { type Front, bunFront } from "./front.ts";
 import { openMetricsPort } from "./metrics_port.ts";
 import { type Opened, applyPasswordFile, open, settingFiles, withConfig } from "./open.ts";
-import { type Reload, startReload } from "./reload.ts";
+import { type ReloadOptions, startReload } from "./reload.ts";
 import { type Signals, onSignals } from "./signals.ts";
 import { type Terminal, standardTerminal, startBanner } from "./terminal.ts";
 
@@ -61,41 +67,40 @@ interface Parts extends Required<ServeOptions> {
   readonly terminal: Terminal;
 }
 
+/** What the running server goes by; a change of the settings replaces it. */
+interface Live {
+  deps: Deps;
+}
+
 /** @throws {FatalError} @throws the reason of `signals.asked`, which may come at any moment of the start too */
 async function serveUntil(signals: Signals, parts: Parts): Promise<void> {
   const { opened, front, setPassword, terminal } = parts;
-  let { deps } = opened;
+  const { deps } = opened;
+  const { config } = deps;
+  const live: Live = { deps };
   const certificates = createCertificates({ ...deps, terminal });
-  let listener: FrontListener | undefined;
-  let socket: Listener | undefined;
-  let scraped: Listener | undefined;
-  let reload: Reload | undefined;
+  const closing: (() => Promise<void> | void)[] = [certificates.stop];
+  const closeLater = <L extends Listener>(listener: L): L => {
+    closing.push(() => listener.close(true));
+    return listener;
+  };
   try {
     signals.asked.throwIfAborted();
     await setPassword(deps, terminal);
     const app = createApp(deps);
-    await certificates.use(configuredCertificate(deps.config));
-    listener = await front(app, deps.config, certificates.current());
+    closeLater(openAdminSocket(() => live.deps, terminal));
+    closeLater(openMetricsPort(deps));
+    if (config.acme === "") await certificates.use(configuredCertificate(config));
+    else
+      closeLater(
+        await startAcme({ ...deps, ...opened, certificates, terminal, stop: signals.asked }),
+      );
+    const listener = closeLater(await front(app, config, certificates.current()));
     certificates.attach(listener);
-    socket = openAdminSocket(() => deps, terminal);
-    scraped = openMetricsPort(deps);
-    reload = startReload({
-      ...deps,
-      ...parts,
-      files: () => settingFiles(deps.config),
-      apply: async (changed) => {
-        const certificate = nextCertificate(changed, certificates.current(), seconds(deps.now()));
-        const next = await withConfig(deps, changed);
-        const isNewToken = next.initialAccessTokenHash !== deps.initialAccessTokenHash;
-        app.reload(next);
-        deps = next;
-        const isNewCertificate = await certificates.use(certificate);
-        return [
-          ...(isNewToken ? ["the registration token"] : []),
-          ...(isNewCertificate ? ["the certificate"] : []),
-        ];
-      },
-    });
+    const files = (): string[] => settingFiles(live.deps.config);
+    const apply = takeUp(live, app, certificates);
+    const reload = startReload({ ...deps, ...parts, files, apply });
+    closing.push(reload.stop);
     signals.onReload(reload.now);
     await sayStart(opened, terminal);
     const end = await Promise.race([aborted(signals.asked), opened.failed]);
@@ -103,16 +108,29 @@ async function serveUntil(signals: Signals, parts: Parts): Promise<void> {
     terminal.log("stopping");
     await drain(listener, aborted(signals.insisted));
   } finally {
-    reload?.stop();
-    certificates.stop();
-    await listener?.close(true);
-    await socket?.close(true);
-    await scraped?.close(true);
+    for (const close of closing.toReversed()) await close();
     removeSetupLink(deps);
     deps.audit.record("stop");
     await opened.close();
   }
 }
+
+/** Takes up all that changed settings say, or throws and changes nothing; names what has changed besides settings. */
+const takeUp =
+  (live: Live, app: App, certificates: Certificates): ReloadOptions["apply"] =>
+  async (config) => {
+    const { deps } = live;
+    const certificate = nextCertificate(config, certificates.current(), seconds(deps.now()));
+    const next = await withConfig(deps, config);
+    app.reload(next);
+    live.deps = next;
+    const isNewToken = next.initialAccessTokenHash !== deps.initialAccessTokenHash;
+    const isNewCertificate = await certificates.use(certificate);
+    return [
+      ...(isNewToken ? ["the registration token"] : []),
+      ...(isNewCertificate ? ["the certificate"] : []),
+    ];
+  };
 
 const aborted = (signal: AbortSignal): Promise<void> =>
   new Promise((resolve) => {
@@ -133,7 +151,7 @@ const ownersAnswer = (request: Request, deps: Deps): Promise<Response> =>
     : admin(request, deps);
 
 /** data/admin.sock, 0600: who may open the file may do what the owner may. */
-function openAdminSocket(deps: () => Deps, terminal: Terminal): Listener | undefined {
+function openAdminSocket(deps: () => Deps, terminal: Terminal): Listener {
   const path = join(deps().config.data, "admin.sock");
   let server: ReturnType<typeof Bun.serve> | undefined;
   try {
@@ -145,7 +163,7 @@ function openAdminSocket(deps: () => Deps, terminal: Terminal): Listener | undef
     terminal.warn(
       `no admin socket (${reason(error)}): stop the server to use postern clients, grants and password`,
     );
-    return undefined;
+    return { close: async () => undefined };
   }
   const opened = server;
   return {

@@ -61,11 +61,11 @@ export type NameKind = "file" | "temporary" | "kept" | "lock" | "socket" | "tole
 const kinds: readonly [NameKind, RegExp][] = [
   [
     "temporary",
-    /^(state\.json\.\d+|((state|config|restore)\.json|audit\.jsonl(\.\d+)?)\.restoring)$/,
+    /^((state|acme)\.json\.\d+|((state|config|restore)\.json|audit\.jsonl(\.\d+)?)\.restoring)$/,
   ],
   ["kept", /\.(corrupt|edited|schema)-/],
   ["file", /^(state\.json(\.prev)?|journal\.\d{12,}\.jsonl|audit\.jsonl.*)$/],
-  ["file", /^((config|restore)\.json|setup-link|\.lock\.json)$/],
+  ["file", /^((acme|config|restore)\.json|setup-link|\.lock\.json)$/],
   ["lock", /^\.lock$/],
   ["socket", /^admin\.sock$/],
   ["tolerated", /^(README\.md|\.gitignore|\.gitkeep|\.DS_Store|lost\+found|before-\d{8}T[\d.]+Z)$/],

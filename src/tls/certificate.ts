@@ -54,7 +54,7 @@ function readPem(path: string, what: string): string {
 }
 
 /** @throws {Error} whose message says what is wrong and what to do */
-function checkCertificate(chain: string, key: string, host: string): Certificate {
+export function checkCertificate(chain: string, key: string, host: string): Certificate {
   const [leaf, ...others] = readChain(chain);
   if (!leaf) throw new Error("there is no certificate in the first");
   const privateKey = readKey(key);
