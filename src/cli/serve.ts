@@ -5,6 +5,7 @@ import { admin } from "../admin.ts";
 import { sweepCheckups } from "../admin/checkup.ts";
 import { type App, type Listener, createApp } from "../app.ts";
 import { type Reading, resolveConfig } from "../config.ts";
+import { oneLine } from "../audit.ts";
 import type { Deps } from "../deps.ts";
 import { FatalError, reason } from "../errors.ts";
 import { removeSetupLink, setupLink, writeSetupLink } from "../login/setup.ts";
@@ -211,7 +212,7 @@ async function sayMoved(deps: Deps, terminal: Terminal): Promise<void> {
     ([, grant]) => !serverOf(config, grant.resource),
   );
   const names = [
-    ...new Set(asleep.map(([, grant]) => grant.client_name ?? "a client without a name")),
+    ...new Set(asleep.map(([, grant]) => oneLine(grant.client_name ?? "a client without a name"))),
   ];
   terminal.warn(
     `the public URL was ${before} and is now ${config.issuer}` +

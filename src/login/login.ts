@@ -151,6 +151,10 @@ export async function logOut(request: Request, deps: Deps, call: Call): Promise<
 export function seeOther(path: `/${string}`, deps: Deps): Response {
   return new Response(null, {
     status: 303,
-    headers: { location: deps.config.basePath + path, "cache-control": "no-store" },
+    headers: {
+      location: deps.config.basePath + path,
+      "cache-control": "no-store",
+      "referrer-policy": "no-referrer",
+    },
   });
 }

@@ -142,6 +142,7 @@ describe("P73: a login leads nowhere but to this server", () => {
       password: PASSWORD,
     });
     expect([response.status, response.headers.get("location")]).toEqual([303, "/account"]);
+    expect(response.headers.get("referrer-policy")).toBe("no-referrer");
     await server.close();
   });
 });
@@ -224,6 +225,25 @@ describe("P70, P72: guessing", () => {
     // What does not fit into the queue is told to come again.
     expect(new Set(statuses)).toEqual(new Set([403, 503]));
     expect((await guess("198.51.100.7", PASSWORD)).status).toBe(303);
+  });
+
+  test("after sixty wrong ones in all every further one waits, and the right one does not", async () => {
+    for (let batch = 0; batch < 2; batch++) {
+      const guesses = Array.from({ length: 31 }, (_, index) =>
+        guess(`2001:db8:${0x500 + 31 * batch + index}::1`),
+      );
+      for (const answer of await Promise.all(guesses)) expect(answer.status).toBe(403);
+    }
+    let isAnswered = false;
+    const wrong = guess("2001:db8:600::1").finally(() => (isAnswered = true));
+    expect((await guess("198.51.100.7", PASSWORD)).status).toBe(303);
+    expect(isAnswered).toBe(false);
+    expect((await wrong).status).toBe(403);
+    server.clock.advance(120);
+    const later = guess("2001:db8:601::1").finally(() => (isAnswered = true));
+    isAnswered = false;
+    await Promise.all([later, guess("2001:db8:602::1")]);
+    expect(isAnswered).toBe(true);
   });
 
   test("of 200 logins at once two are hashed at a time, 32 wait, the others are 503 with a time", async () => {

@@ -6,12 +6,20 @@ import {
   Browser,
   PASSWORD,
   type Tokens,
+  callMcp,
   obtainCode,
   redeemCode,
   refreshWith,
   registerClient,
 } from "../server.ts";
-import { freePort, launch, printed, startPostern, stopProcesses } from "../process.ts";
+import {
+  type Postern,
+  freePort,
+  launch,
+  printed,
+  startPostern,
+  stopProcesses,
+} from "../process.ts";
 
 afterAll(stopProcesses);
 
@@ -24,7 +32,7 @@ describe("stopped while it waits for the folder", () => {
     expect(second.stdout()).toBe("stopping\n");
     expect(second.stderr()).not.toContain("error");
     expect((await holder.fetch("/healthz")).status).toBe(200);
-    expect((await holder.run("grants")).stdout).toBe("nobody is logged in\n");
+    expect((await holder.run("grants")).stdout).toStartWith("nobody is logged in");
     expect(await holder.kill()).toBe(0);
   });
 });
@@ -76,4 +84,40 @@ test("the terminal tells of logins, connections and refusals; refreshes are in t
   ]);
   const trail = readFileSync(join(postern.folder, "audit.jsonl"), "utf8");
   expect(trail).toContain('"event":"grant_refreshed"');
+});
+
+describe("a public URL that is another one than before", () => {
+  const connect = async (postern: Postern, name: string): Promise<string> => {
+    const { client_id: id } = await registerClient(postern, { client_name: name });
+    const code = await obtainCode(postern, id, {}, postern.browser);
+    const tokens = (await (await redeemCode(postern, id, code)).json()) as Tokens;
+    return tokens.access_token;
+  };
+
+  test("is told with the clients that must connect again; they are back when the URL is", async () => {
+    const postern = await startPostern();
+    const token = await connect(postern, "Cl\u001b[2Jaude");
+    await connect(postern, "Cursor");
+    const before = postern.config.issuer;
+    await postern.restart({ settings: { url: "https://mcp.example.com" } });
+    await postern.kill();
+    expect(postern.stderr()).toBe(
+      `postern: warning: the public URL was ${before} and is now https://mcp.example.com; ` +
+        "must connect again, or get back in when the URL returns: Cl\ufffd[2Jaude, Cursor\n",
+    );
+    await postern.restart({ settings: { url: before } });
+    expect((await callMcp(postern, token)).status).toBe(200);
+    await postern.kill();
+    expect(postern.stderr()).toContain(`is now ${before}\n`);
+  });
+
+  test.each([
+    ["https://quiet-tree-1.trycloudflare.com", true],
+    ["https://a1b2.ngrok-free.app", true],
+    ["https://trycloudflare.com.example.com", false],
+  ])("%s: warned of as one that never stays: %p", async (url, isWarned) => {
+    const postern = await startPostern({ owner: false, settings: { url } });
+    await postern.kill();
+    expect(postern.stderr().includes("changes with every start of the tunnel")).toBe(isWarned);
+  });
 });
