@@ -1,6 +1,7 @@
 // Every fault case there is, in the order of the printed table, and how one is run.
 import { cases as clocks } from "./cases/clocks.ts";
 import { cases as damagedFiles } from "./cases/damaged_files.ts";
+import { cases as damagedFolders } from "./cases/damaged_folders.ts";
 import { cases as diskModel } from "./cases/disk_model.ts";
 import { cases as failingCalls } from "./cases/failing_calls.ts";
 import { cases as fullDisk } from "./cases/full_disk.ts";
@@ -25,6 +26,7 @@ export const allCases: readonly FaultCase[] = [
   ...superseded,
   ...planted,
   ...damagedFiles,
+  ...damagedFolders,
   ...diskModel,
   ...powerCuts,
   ...hotCopies,

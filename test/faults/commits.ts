@@ -1,57 +1,42 @@
 // Every kind of change that the program makes durable, each with the folder that it begins from: what the kill points and
 // the failing calls are tried on.
-import {
-  appendFileSync,
-  cpSync,
-  readFileSync,
-  readdirSync,
-  rmSync,
-  statSync,
-  utimesSync,
-} from "node:fs";
+import { readFileSync, rmSync, statSync } from "node:fs";
 import { join } from "node:path";
-import { openStore } from "../../src/store/folder.ts";
-import {
-  Browser,
-  PASSWORD,
-  logIn as logInAt,
-  refreshWith,
-  startServer,
-  temporaryFolder,
-  testClock,
-} from "../server.ts";
+import { Browser } from "../server.ts";
 import {
   type World,
   admit,
   changePassword,
-  createWorld,
-  newClient,
   refresh,
   register,
   revoke,
   setupLink,
-  tokensOf,
 } from "./model.ts";
-import { ISSUER, type Program, launch, start, untilReady } from "./program.ts";
+import { type Program, launch, start, untilReady } from "./program.ts";
 import { type Injection, type Point, attach, pointsOf, straced } from "./strace.ts";
+import {
+  type Prepare,
+  type Template,
+  copyTemplate,
+  damaged,
+  edited,
+  expired,
+  halfRestored,
+  inUse,
+  inUseForLong,
+  nearlyFull,
+  nothing,
+} from "./templates.ts";
 
-/** Where the program makes a new state.json, in bytes of journal. */
-const JOURNAL_LIMIT = 4 * 1024 * 1024;
 /** Milliseconds that a step may take under strace. */
 const PATIENCE = 10_000;
 
 /** Milliseconds that a program goes on after the last answer. */
 const AFTER = 40;
 
-/** A folder and what the clients know of it. */
-export interface Template {
-  readonly folder: string;
-  readonly world: World;
-}
-
 export interface Commit {
   readonly name: string;
-  prepare(): Promise<Template>;
+  readonly prepare: Prepare;
   /** From its first call on, or only once it runs. */
   readonly from: "start" | "running";
   /** What goes before, undisturbed. */
@@ -64,119 +49,6 @@ export interface Commit {
   readonly injections?: readonly Injection[];
   /** After the next start, before anybody is judged. */
   readonly settle?: (program: Program, world: World) => Promise<unknown>;
-}
-
-const templates = new Map<Commit["prepare"], Promise<Template>>();
-process.on("exit", () => {
-  for (const folder of folders) rmSync(folder, { recursive: true, force: true });
-});
-const folders: string[] = [];
-
-/** What a commit begins from: made once, and the same for all that begin there. */
-export function templateOf({ prepare }: Commit): Promise<Template> {
-  const known = templates.get(prepare);
-  if (known) return known;
-  const made = prepare().then((template) => {
-    folders.push(template.folder);
-    return template;
-  });
-  templates.set(prepare, made);
-  return made;
-}
-
-export const copyTemplate = ({ folder, world }: Template): Template => ({
-  folder: copyFolder(folder),
-  world: structuredClone(world),
-});
-
-/** Files with their times; a socket is nothing without its process. */
-function copyFolder(folder: string): string {
-  const copy = temporaryFolder();
-  const filter = (path: string): boolean => !path.endsWith(".sock");
-  cpSync(folder, copy, { recursive: true, preserveTimestamps: true, filter });
-  return copy;
-}
-
-const nothing = async (): Promise<Template> => ({
-  folder: temporaryFolder(),
-  world: { passwords: [PASSWORD], clients: [], registered: [] },
-});
-
-/** An owner, a client that is only registered, and three that are in, some for longer. */
-async function inUse(): Promise<Template> {
-  return lived("SIGKILL");
-}
-
-async function lived(end: NodeJS.Signals): Promise<Template> {
-  const folder = temporaryFolder();
-  const program = await start({ folder });
-  const world = await createWorld(program, 3);
-  await register(program, world);
-  for (const client of world.clients.slice(1)) {
-    for (let turn = 0; turn < 3; turn++) await refresh(program, client);
-  }
-  await program.kill(end);
-  return { folder, world };
-}
-
-/** As above, with two generations of state.json, and journals that the next one lets go. */
-async function inUseForLong(): Promise<Template> {
-  const { folder, world } = await lived("SIGTERM");
-  const program = await start({ folder });
-  for (const client of world.clients) await refresh(program, client);
-  await program.kill("SIGTERM");
-  const before = Date.now() / 1000 - 7200;
-  const journals = readdirSync(folder).filter((name) => name.startsWith("journal."));
-  for (const name of journals) utimesSync(join(folder, name), before, before);
-  return { folder, world };
-}
-
-async function damaged(): Promise<Template> {
-  const template = await inUseForLong();
-  appendFileSync(join(template.folder, "state.json"), "damage");
-  return template;
-}
-
-/** The journals lack a few refreshes until they are long enough for a new state.json. */
-async function nearlyFull(): Promise<Template> {
-  const template = await inUseForLong();
-  const { folder } = template;
-  const store = await openStore({
-    path: folder,
-    issuer: ISSUER,
-    now: Date.now,
-    monotonic: () => performance.now(),
-    notice: () => undefined,
-    fatal: () => undefined,
-  });
-  // A new record each time: one that is there already is no change.
-  const fill = (length: number): Promise<void> =>
-    store.folder.put("filler", { client_id_key: "x".repeat(length), issuer: "" });
-  while (store.counters.bytes < JOURNAL_LIMIT - 65_000) await fill(60_000);
-  await store.folder.delete("filler");
-  await fill(Math.max(0, JOURNAL_LIMIT - store.counters.bytes - 1_500));
-  // As kill -9 would leave it: a clean end would write the state.json.
-  const copy = copyFolder(folder);
-  await store.close();
-  rmSync(folder, { recursive: true });
-  return { ...template, folder: copy };
-}
-
-/** Two logins of which one ended 20 days ago. */
-async function expired(): Promise<Template> {
-  const folder = temporaryFolder();
-  const clock = testClock(Date.now() - 20 * 86_400_000);
-  const settings = { url: ISSUER, refreshAbsoluteTtl: "1h" };
-  const brief = await startServer({ folder, clock, settings });
-  const over = await logInAt(brief);
-  const server = await brief.restart({ refreshAbsoluteTtl: "365d" });
-  const { clientId, tokens } = await logInAt(server);
-  clock.at = Date.now();
-  const response = await refreshWith(server, clientId, tokens.refresh_token);
-  const client = newClient(clientId, await tokensOf(response), "203.0.113.7");
-  await server.close();
-  const ended = { ...newClient(over.clientId, over.tokens, "203.0.113.7"), ended: "yes" as const };
-  return { folder, world: { passwords: [PASSWORD], clients: [client, ended], registered: [] } };
 }
 
 /** Without an answer nobody is let in; whoever asked asks again. */
@@ -292,6 +164,20 @@ export const commits: readonly Commit[] = [
   {
     name: "start over a damaged state",
     prepare: damaged,
+    from: "start",
+    stops: true,
+    act: startAndStop,
+  },
+  {
+    name: "start over a state edited by hand",
+    prepare: edited,
+    from: "start",
+    stops: true,
+    act: startAndStop,
+  },
+  {
+    name: "start over half a restore",
+    prepare: halfRestored,
     from: "start",
     stops: true,
     act: startAndStop,

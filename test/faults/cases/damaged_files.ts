@@ -60,7 +60,9 @@ async function intactFolders(path: string): Promise<Intact[]> {
     told,
   });
   const names = [...old.content.keys()];
-  const spare = names.filter((name) => name !== names.findLast((each) => /^journal/.test(each)));
+  const spare = names.filter(
+    (name) => name !== names.findLast((each) => each.startsWith("journal")),
+  );
   const make = (name: string, lived: Lived, spares: string[], other: Content): Intact => ({
     ...lived,
     name,

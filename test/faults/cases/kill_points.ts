@@ -3,15 +3,8 @@
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import {
-  type Commit,
-  type Template,
-  commits,
-  copyTemplate,
-  disturb,
-  findPoints,
-  templateOf,
-} from "../commits.ts";
+import { type Commit, commits, disturb, findPoints } from "../commits.ts";
+import { type Template, copyTemplate, templateOf } from "../templates.ts";
 import { judge, logsIn, processEnded } from "../model.ts";
 import { startAgain } from "../program.ts";
 import { type FaultCase, type Report, spread } from "../report.ts";
@@ -28,7 +21,7 @@ export const cases: readonly FaultCase[] = commits.map((commit) => ({
   async run(size, report) {
     const logs = mkdtempSync(join(tmpdir(), "postern-strace-"));
     const log = join(logs, "log");
-    const template = await templateOf(commit);
+    const template = await templateOf(commit.prepare);
     try {
       const points = await findPoints(commit, template, log);
       await killAtPoints(commit, template, log, spread(points, size), report);
