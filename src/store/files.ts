@@ -140,7 +140,7 @@ function makeFolder(given: string): string {
   } catch (cause) {
     const code = errorCode(cause);
     throw new FatalError(`the data folder ${given} cannot be used: ${reason(cause)}`, {
-      exitCode: code === "EACCES" || code === "EPERM" || code === "EROFS" ? 77 : 78,
+      exitCode: exitCodeOf(code),
       hint: "name a folder that you may write to with --data",
       cause,
     });
@@ -177,12 +177,16 @@ export function errorCode(error: unknown): string {
     : "";
 }
 
+/** 77: not ours to use; 78: something is wrong with it. */
+const exitCodeOf = (code: string): 77 | 78 =>
+  code === "EACCES" || code === "EPERM" || code === "EROFS" ? 77 : 78;
+
 /** What a system error means for the whole folder; other errors as they are. */
 export function unusable(path: string, error: unknown): unknown {
   const code = errorCode(error);
   if (code === "") return error;
   return new FatalError(`the data folder ${path} cannot be opened: ${reason(error)}`, {
-    exitCode: code === "EACCES" || code === "EPERM" ? 77 : 78,
+    exitCode: exitCodeOf(code),
     cause: error,
   });
 }

@@ -1,7 +1,15 @@
 // Who may read the data folder, and what stands in it: the owner's alone, and regular files only. Tightens modes and
 // refuses the rest.
-import { type Stats, chmodSync, lstatSync, readdirSync, statSync } from "node:fs";
-import { FatalError } from "../errors.ts";
+import {
+  type Stats,
+  chmodSync,
+  lstatSync,
+  readdirSync,
+  statSync,
+  accessSync,
+  constants,
+} from "node:fs";
+import { FatalError, reason } from "../errors.ts";
 import { type DataFolder, type Notice, isNewFolder, kindOf } from "./files.ts";
 
 /** Permission bits of group and others. */
@@ -36,6 +44,7 @@ export function inspectFolder(folder: DataFolder, user = ownUser()): boolean {
     });
   }
   checkOwner(folder.path, there, user);
+  checkWritable(folder.path);
   return isLoose(there);
 }
 
@@ -87,6 +96,19 @@ function checkOwner(path: string, { uid }: Stats, user: number | undefined): voi
     exitCode: 77,
     hint: `start as that user, or give it away: sudo chown -R ${user} ${quoted(path)}`,
   });
+}
+
+/** What cannot be saved is answered 503 while running; a start says it at once. */
+function checkWritable(path: string): void {
+  try {
+    accessSync(path, constants.W_OK);
+  } catch (cause) {
+    throw new FatalError(`the data folder ${path} cannot be written to: ${reason(cause)}`, {
+      exitCode: 77,
+      hint: "make it writable for this user, or name another folder with --data",
+      cause,
+    });
+  }
 }
 
 const isLoose = ({ mode }: Stats): boolean => process.platform !== "win32" && (mode & OTHERS) !== 0;

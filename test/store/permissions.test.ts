@@ -15,7 +15,7 @@ import { FatalError } from "../../src/errors.ts";
 import { checkFileSystem } from "../../src/store/filesystem.ts";
 import type { Notice, StoreOptions } from "../../src/store/folder.ts";
 import { needs } from "../needs.ts";
-import { cleanUp, freshFolder, kindsOf, openFolder, small } from "./folders.ts";
+import { cleanUp, freshFolder, kindsOf, openFolder, small, undoLater } from "./folders.ts";
 
 afterEach(cleanUp);
 
@@ -156,6 +156,21 @@ describe("owners", () => {
     const error = await refusal(path);
     expect(error.exitCode).toBe(77);
     expect(error.message).toContain("state.json belongs to user 1234");
+  });
+});
+
+describe("a folder that cannot be written to", () => {
+  needs("root", "linux")("is refused in one line, before anything is tried in it", async () => {
+    const path = await savedFolder();
+    Bun.spawnSync(["mount", "--bind", path, path]);
+    Bun.spawnSync(["mount", "-o", "remount,bind,ro", path]);
+    undoLater(() => void Bun.spawnSync(["umount", path]));
+    const notices: Notice[] = [];
+    const error = await refusal(path, { notice: (notice) => notices.push(notice) });
+    expect(error.exitCode).toBe(77);
+    expect(error.message).toStartWith(`the data folder ${path} cannot be written to: `);
+    expect(error.hint).toContain("--data");
+    expect(notices).toEqual([]);
   });
 });
 
