@@ -1,4 +1,5 @@
 // Every fault case there is, in the order of the printed table, and how one is run.
+import { cases as changedFolders } from "./cases/changed_folders.ts";
 import { cases as clocks } from "./cases/clocks.ts";
 import { cases as damagedFiles } from "./cases/damaged_files.ts";
 import { cases as damagedFolders } from "./cases/damaged_folders.ts";
@@ -27,6 +28,7 @@ export const allCases: readonly FaultCase[] = [
   ...planted,
   ...damagedFiles,
   ...damagedFolders,
+  ...changedFolders,
   ...diskModel,
   ...powerCuts,
   ...hotCopies,

@@ -13,6 +13,7 @@ export const sizes = {
   "power cuts on a model disk": { sample: 1_500, nightly: 40_000, long: 1_000_000 },
   "damaged files": { sample: 4_000, nightly: 60_000, long: 1_000_000 },
   "damaged folders": { sample: 1, nightly: 3, long: 30 },
+  "changed folders": { sample: 1, nightly: 5, long: 50 },
   "power cuts": { sample: 6, nightly: 30, long: 300 },
   "hot copies": { sample: 8, nightly: 100, long: 1_000 },
   "old copies": { sample: 2, nightly: 30, long: 300 },
