@@ -190,6 +190,13 @@ const unnamed = (request: Request): Pick<Route, "errors" | "cors" | "who"> => ({
   who: "anyone",
 });
 
+/** The address of an MCP server, opened in a browser by a person who has it from a terminal or a document. */
+const isLookedAt = (request: Request, { who }: Pick<Route, "who">): boolean =>
+  who === "bearer" &&
+  request.method === "GET" &&
+  !request.headers.has("authorization") &&
+  (request.headers.get("accept") ?? "").includes("text/html");
+
 async function answer(
   event: H3Event,
   { rows, counts }: Mount,
@@ -218,7 +225,8 @@ async function answer(
     if (row?.step !== undefined) seeRefusal(row.step, error, req, call, deps);
     // A client that goes away inside its own body is no failure of ours, and nobody reads the answer.
     const isGone = req.signal.aborted && error instanceof Error && error.name === "AbortError";
-    response = renderError(isGone ? HTTPError.status(400) : error, shown.errors, call, deps);
+    const form = isLookedAt(req, shown) ? "page" : shown.errors;
+    response = renderError(isGone ? HTTPError.status(400) : error, form, call, deps);
   }
   const reader = shown.cors ? readingOrigin(shown.who, req, config) : undefined;
   if (reader !== undefined) addCors(response.headers, reader);

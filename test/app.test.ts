@@ -39,6 +39,30 @@ describe("a path that no route names is 404", () => {
   });
 });
 
+describe("the address of an MCP server without a token", () => {
+  test("opened in a browser it is a page, with the same status and challenge", async () => {
+    const answer = await server.fetch("/mcp", { headers: { accept: "text/html,*/*;q=0.8" } });
+    expect(answer.status).toBe(401);
+    expect(answer.headers.get("www-authenticate")).toContain(
+      'resource_metadata="http://localhost:7676/.well-known/oauth-protected-resource/mcp"',
+    );
+    expect(answer.headers.get("content-type")).toBe("text/html; charset=utf-8");
+    expect(await answer.text()).toContain("This address is for MCP clients");
+  });
+
+  test.each<[string, RequestInit]>([
+    ["GET of a client", { headers: { accept: "text/event-stream" } }],
+    ["GET of anything", { headers: { accept: "*/*" } }],
+    ["POST", { method: "POST", headers: { accept: "text/html" } }],
+    ["a wrong token", { headers: { accept: "text/html", authorization: "Bearer x" } }],
+  ])("%s: JSON", async (_name, init) => {
+    const answer = await server.fetch("/mcp", init);
+    expect(answer.status).toBe(401);
+    expect(answer.headers.get("www-authenticate")).toStartWith("Bearer ");
+    expect(await answer.json()).toMatchObject({ error: "invalid_token" });
+  });
+});
+
 describe("what nobody expected", () => {
   const inside = "ENOENT: /srv/secret/state.json pat_secret at store.ts:42";
   const paths = [

@@ -22,6 +22,11 @@ export async function guard(
     // RFC 6750 §3.1: without credentials the challenge has no error code.
     throw new OAuthError("invalid_token", "authorization is needed", {
       headers: { "www-authenticate": challenge(server, deps, call) },
+      title: "This address is for MCP clients",
+      advice:
+        "Paste it into a client: the client asks for access, and its owner decides on a page.",
+      facts: { sent: ["a request of a browser"], expected: ["a client with an access token"] },
+      next: { path: "/", text: "Home page" },
     });
   }
   const found = await findAccess(token, server, deps);
