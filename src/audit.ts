@@ -41,6 +41,9 @@ export type EventName =
   | "requests_refused"
   | "certificate_obtained"
   | "certificate_failed"
+  | "child_started"
+  | "child_ended"
+  | "child_failed"
   | "settings_changed"
   | "settings_refused"
   | "server_error";

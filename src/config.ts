@@ -4,7 +4,7 @@ import { isIP } from "node:net";
 import { join } from "node:path";
 import { FatalError, reason } from "./errors.ts";
 import { parseJson } from "./json.ts";
-import { isLoopbackHost, nearest } from "./values.ts";
+import { type References, isLoopbackHost, nearest } from "./values.ts";
 import {
   type GivenSettings,
   type SettingKey,
@@ -22,14 +22,34 @@ export interface Server {
   readonly resource: string;
   readonly name: string;
   readonly scopes: readonly string[];
-  /** URL of the MCP server behind; undefined: the built-in one. */
+  /** URL of the MCP server behind; undefined: it is a command, or the built-in one. */
   readonly upstream: string | undefined;
+  /** Headers for the upstream, unread references included: credentials.ts reads them. */
+  readonly headers: References;
+  /** Program and arguments of an MCP server that speaks stdio. */
+  readonly command: readonly string[] | undefined;
+  readonly processes: "per-session" | "shared";
+  readonly workingFolder: string | undefined;
+  /** Variables for the command, the same way. */
+  readonly env: References;
 }
 
-export interface Config extends Omit<
-  Settings,
-  "url" | "path" | "name" | "scopes" | "upstream" | "host"
-> {
+const serverKeys = [
+  "path",
+  "name",
+  "scopes",
+  "upstream",
+  "headers",
+  "command",
+  "processes",
+  "workingFolder",
+  "env",
+] as const;
+type ServerKey = (typeof serverKeys)[number];
+/** What an entry of "servers" takes from the setting of the same name when it does not say. */
+const inherited: readonly ServerKey[] = ["path", "scopes", "processes"];
+
+export interface Config extends Omit<Settings, ServerKey | "url" | "host"> {
   /** Issuer, public URL: no trailing slash, no default port; the same string everywhere (RFC 8414 §2). */
   readonly issuer: string;
   readonly origin: string;
@@ -97,7 +117,7 @@ function findSetting(
   const variable = environment[envName(key)];
   if (variable) return { text: variable, source: envName(key) };
   if (file[key] === undefined) return undefined;
-  return { text: fileText(file[key]), source: `"${key}" in config.json` };
+  return { text: fileText(file[key], key), source: `"${key}" in config.json` };
 }
 
 /** What describes the one server says nothing where config.json lists the servers. @throws {FatalError} exit 2 */
@@ -107,7 +127,8 @@ function assertOnePlace(
   file: Record<string, unknown>,
 ): void {
   if (file["servers"] === undefined) return;
-  for (const key of ["upstream", "path", "name"] as const) {
+  for (const key of serverKeys) {
+    if (key !== "path" && inherited.includes(key)) continue;
     const found = findSetting(key, given, environment, file);
     if (!found) continue;
     throw new FatalError(`${found.source} has no effect beside "servers" in config.json`, {
@@ -116,6 +137,8 @@ function assertOnePlace(
     });
   }
 }
+
+const isHidden = (key: SettingKey): boolean => "hidden" in settings[key];
 
 function readSetting<K extends SettingKey>(
   key: K,
@@ -128,7 +151,8 @@ function readSetting<K extends SettingKey>(
   try {
     return settings[key].parse(text) as Settings[K];
   } catch (error) {
-    throw new FatalError(`${source} is "${text}": ${reason(error)}`, {
+    const shown = isHidden(key) ? "" : ` is "${text}"`;
+    throw new FatalError(`${source}${shown}: ${reason(error)}`, {
       exitCode: 2,
       cause: error,
     });
@@ -180,17 +204,16 @@ export function resolveConfig({ values, servers }: Reading): Config {
   const basePath = url.pathname === "/" ? "" : url.pathname;
   const entries = servers === undefined ? [values] : serverEntries(servers, values);
   const resolved = entries.map((entry): Server => ({
+    ...assertConsistent(entry),
     path: basePath + entry.path,
     resource: issuer + entry.path,
     name: entry.name || url.host + basePath + entry.path,
-    scopes: entry.scopes,
     upstream: entry.upstream || undefined,
   }));
   const [first, ...rest] = resolved;
   if (!first) throw new FatalError(`"servers" in config.json is empty`, { exitCode: 2 });
-  const { url: _url, path: _path, name: _name, upstream: _upstream, host: _host, ...kept } = values;
   return {
-    ...kept,
+    ...values,
     issuer,
     origin: url.origin,
     basePath,
@@ -234,45 +257,58 @@ function refuseContradictions(values: Settings, url: URL): void {
   }
 }
 
-type ServerEntry = Pick<Settings, "path" | "name" | "scopes" | "upstream">;
+type ServerEntry = Pick<Settings, ServerKey>;
 
 function serverEntries(value: unknown, defaults: Settings): ServerEntry[] {
   const refuse = (message: string): never => {
     throw new FatalError(`"servers" in config.json: ${message}`, { exitCode: 2 });
   };
   if (!Array.isArray(value)) return refuse("expected an array of {path, upstream, name, scopes}");
-  const parts = ["path", "name", "scopes", "upstream"] as const;
   const entries = value.map((entry: unknown, index): ServerEntry => {
     if (!isObject(entry)) return refuse(`entry ${index + 1} is not an object`);
-    const odd = Object.keys(entry).find((key) => !parts.some((part) => part === key));
+    const odd = Object.keys(entry).find((key) => !serverKeys.some((known) => known === key));
     if (odd !== undefined) return refuse(`entry ${index + 1} has an unknown member "${odd}"`);
-    const read = <K extends (typeof parts)[number]>(key: K): Settings[K] => {
-      if (entry[key] === undefined)
-        return key === "upstream" || key === "name" ? ("" as Settings[K]) : defaults[key];
+    const members = serverKeys.map((key) => {
+      if (entry[key] === undefined && inherited.includes(key)) return [key, defaults[key]];
       try {
-        return settings[key].parse(fileText(entry[key])) as Settings[K];
+        return [key, settings[key].parse(fileText(entry[key] ?? settings[key].fallback, key))];
       } catch (error) {
         return refuse(`"${key}" of entry ${index + 1}: ${reason(error)}`);
       }
-    };
-    return {
-      path: read("path"),
-      name: read("name"),
-      scopes: read("scopes"),
-      upstream: read("upstream"),
-    };
+    });
+    return Object.fromEntries(members) as ServerEntry;
   });
   if (new Set(entries.map((entry) => entry.path)).size < entries.length)
     refuse("two entries have the same path");
   return entries;
 }
 
+/** @throws {FatalError} exit 2: what says something about an MCP server that is not there */
+function assertConsistent(entry: ServerEntry): ServerEntry {
+  const refuse = (message: string, hint: string): never => {
+    throw new FatalError(`the server at ${entry.path} has ${message}`, { exitCode: 2, hint });
+  };
+  const has = (references: References): boolean => Object.keys(references).length > 0;
+  if (entry.command && entry.upstream) {
+    refuse("a command and an upstream", 'several servers stand in "servers" of config.json');
+  }
+  if (has(entry.headers) && !entry.upstream) {
+    refuse("headers and no upstream", "give a command its credentials with env");
+  }
+  if ((has(entry.env) || entry.workingFolder) && !entry.command) {
+    refuse(
+      "env or a working folder and no command",
+      "give an upstream its credentials with headers",
+    );
+  }
+  return entry;
+}
+
 const isObject = (value: unknown): value is Record<string, unknown> =>
   typeof value === "object" && value !== null && !Array.isArray(value);
 
-const fileText = (value: unknown): string =>
-  Array.isArray(value)
-    ? value.join(" ")
-    : typeof value === "object"
-      ? JSON.stringify(value)
-      : String(value);
+function fileText(value: unknown, key: SettingKey): string {
+  // Words of a command may have spaces in them.
+  if (Array.isArray(value) && key !== "command") return value.join(" ");
+  return typeof value === "object" ? JSON.stringify(value) : String(value);
+}

@@ -5,6 +5,8 @@ import type { Audit } from "./audit.ts";
 import type { Checkups } from "./checkup.ts";
 import type { Config, Server } from "./config.ts";
 import type { Lines } from "./gateway/dial.ts";
+import type { ServerCredentials } from "./gateway/credentials.ts";
+import type { Stdio } from "./gateway/stdio.ts";
 import type { Limits } from "./limits.ts";
 import type { Metrics } from "./metrics.ts";
 import type { FirstUses } from "./oauth/access.ts";
@@ -42,6 +44,10 @@ export interface Deps {
   readonly formKey: string;
   /** Opens the setup page while there is no owner; new at every start. */
   readonly setupToken: string;
+  /** The owner's, for the servers behind. */
+  readonly credentials: ServerCredentials;
+  /** The servers behind that are commands. */
+  readonly stdio: Stdio;
   /** Clients on their way in, as far as they came. */
   readonly attempts: Attempts;
   /** Check-ups of `postern doctor` that run. */

@@ -1,8 +1,10 @@
 // Every setting in one table: command line, environment, data/config.json, --help, the README and doctor read it from here.
 import { resolve } from "node:path";
 import {
+  commandWords,
   duration,
   emailAddress,
+  headerLines,
   httpsUrl,
   ipAddress,
   list,
@@ -11,6 +13,7 @@ import {
   scopeWords,
   serverPath,
   upstreamUrl,
+  variables,
   webOrigin,
   wholeNumber,
 } from "./values.ts";
@@ -24,6 +27,8 @@ interface Setting<T> {
   readonly help: string;
   /** Read at start only: a running server keeps what it has. */
   readonly atStart?: true;
+  /** Whether the value may be a secret, which no message repeats. */
+  readonly hidden?: true;
   /** Throws an Error whose message says what was expected. */
   readonly parse: (text: string) => T;
 }
@@ -53,6 +58,43 @@ export const settings = {
     fallback: "",
     help: "MCP server to guard; without it a built-in server with the tool whoami answers",
     parse: (text) => (text === "" ? "" : upstreamUrl(text)),
+  }),
+  command: setting({
+    flag: "command",
+    placeholder: "<words>",
+    fallback: "",
+    help: "MCP server to start and guard, speaking stdio; the same as the words after --",
+    parse: (text) => (text === "" ? undefined : commandWords(text)),
+  }),
+  processes: setting({
+    flag: "processes",
+    placeholder: "<per-session|shared>",
+    fallback: "per-session",
+    help: "processes of the command: one for each session, or one for all clients",
+    parse: (text) => oneOf(text, ["per-session", "shared"] as const),
+  }),
+  workingFolder: setting({
+    flag: "working-folder",
+    placeholder: "<folder>",
+    fallback: "",
+    help: "folder that the command runs in; Postern's own when not set",
+    parse: (text) => (text === "" ? undefined : resolve(text)),
+  }),
+  env: setting({
+    flag: "env",
+    placeholder: "<NAME,NAME=value>",
+    fallback: "",
+    help: "variables for the command, besides PATH, HOME and the like; a NAME alone is passed on, values may be file:<path> or env:<name>",
+    hidden: true,
+    parse: variables,
+  }),
+  headers: setting({
+    flag: "headers",
+    placeholder: "<Name: value>",
+    fallback: "",
+    help: "headers for the upstream, such as its credential; values may be file:<path> or env:<name>",
+    hidden: true,
+    parse: headerLines,
   }),
   path: setting({
     flag: "path",

@@ -1,5 +1,6 @@
 // Parsers of setting values: each takes what a person typed and throws an Error that says what was expected.
 import { isIP } from "node:net";
+import { parseJson } from "./json.ts";
 
 export const list = (text: string): string[] => text.split(/[\s,]+/).filter(Boolean);
 
@@ -152,4 +153,78 @@ export function nearest(word: string, words: readonly string[]): string | undefi
     .map((candidate) => ({ candidate, score: distance(word, candidate) }))
     .toSorted((a, b) => a.score - b.score)[0];
   return ranked && ranked.score <= Math.max(2, word.length / 3) ? ranked.candidate : undefined;
+}
+
+/** Words of a command line: split at spaces, quotes hold together; or a JSON array. Nothing is expanded. */
+export function commandWords(text: string): string[] {
+  const words = text.startsWith("[") ? jsonStrings(text) : shellWords(text);
+  if (words.length === 0 || words[0] === "")
+    throw new Error("expected a program and its arguments");
+  return words;
+}
+
+function jsonStrings(text: string): string[] {
+  const value = parseJson(text);
+  if (Array.isArray(value) && value.every((each) => typeof each === "string")) return value;
+  throw new Error("expected an array of strings");
+}
+
+function shellWords(text: string): string[] {
+  const part = /\s+|"((?:[^"\\]|\\.)*)"|'([^']*)'|\\(.)|([^\s"'\\]+)|(.)/gsu;
+  const words: string[] = [];
+  let word: string | undefined;
+  for (const [piece, double, single, escaped, bare, odd] of text.matchAll(part)) {
+    if (odd !== undefined) throw new Error(`a ${odd} is left open`);
+    const added = double?.replaceAll(/\\(.)/gs, "$1") ?? single ?? escaped ?? bare;
+    if (added !== undefined) word = (word ?? "") + added;
+    else if (piece !== "" && word !== undefined) {
+      words.push(word);
+      word = undefined;
+    }
+  }
+  return word === undefined ? words : [...words, word];
+}
+
+/** Text by name. Where it stands is part of it: "file:<path>" and "env:<name>" are read at the start, not here. */
+export type References = Readonly<Record<string, string>>;
+
+function entriesOf(text: string, separator: RegExp, split: (entry: string) => [string, string]) {
+  if (!text.startsWith("{")) return text.split(separator).filter(Boolean).map(split);
+  const entries = Object.entries(Object(parseJson(text)));
+  if (entries.every(([, each]) => typeof each === "string")) return entries as [string, string][];
+  throw new Error("expected text for each name");
+}
+
+/** "NAME" (ours, passed on), "NAME=value", "NAME=file:<path>", "NAME=env:<name>", separated by commas; or a JSON object. */
+export function variables(text: string): References {
+  const entries = entriesOf(text, /\s*,\s*/, (entry) => {
+    const at = entry.indexOf("=");
+    return at < 0 ? [entry, `env:${entry}`] : [entry.slice(0, at), entry.slice(at + 1)];
+  });
+  for (const [name, value] of entries) {
+    if (!/^[A-Za-z_][A-Za-z0-9_]*$/.test(name)) throw new Error(`"${name}" is no variable name`);
+    if (/^POSTERN_/i.test(name) || /^env:POSTERN_/i.test(value)) {
+      throw new Error("POSTERN_ variables are Postern's own");
+    }
+  }
+  return Object.fromEntries(entries);
+}
+
+const notForOwners =
+  /^(?:connection|content-length|host|te|transfer-encoding|upgrade|x-postern-.*)$/;
+
+/** "Name: value", "Name: file:<path>", "Name: env:<name>", one a line; or a JSON object. */
+export function headerLines(text: string): References {
+  const entries = entriesOf(text, /\s*[\r\n]+\s*/, (entry) => {
+    const at = entry.indexOf(":");
+    if (at < 1) throw new Error("expected Name: value");
+    return [entry.slice(0, at), entry.slice(at + 1).trim()];
+  });
+  for (const [name, value] of entries) {
+    if (!/^[!#$%&'*+.^`|~\w-]+$/.test(name)) throw new Error(`"${name}" is no header name`);
+    if (notForOwners.test(name.toLowerCase()))
+      throw new Error(`the header ${name} is not yours to set`);
+    if (/[\r\n\0]/.test(value)) throw new Error(`the header ${name} has a line end in it`);
+  }
+  return Object.fromEntries(entries);
 }

@@ -50,6 +50,7 @@ describe.each([
   "docs/conformance.md",
   "docs/durability.md",
   "docs/security.md",
+  "docs/servers.md",
   "CHANGELOG.md",
 ])("%s", (file) => {
   test("every relative link leads to a file", () => {

@@ -33,7 +33,8 @@ const layers = [
   ["audit", "config", "metrics", "checkup"],
   ["limits", "ration"],
   ["settings"],
-  ["values", "json", "clients"],
+  ["values"],
+  ["json", "clients"],
   ["errors", "primitives", "addresses", "deps"],
 ];
 const partOf = (path: string): string => {

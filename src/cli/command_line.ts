@@ -34,8 +34,21 @@ export interface CommandLine {
 
 const commandFlagNames = Object.keys(commandFlags) as CommandFlag[];
 
-/** @throws {FatalError} exit 2, naming the word and the nearest flag */
+/**
+ * What stands behind "--" is the command of an MCP server, where one is started.
+ * @throws {FatalError} exit 2, naming the word and the nearest flag
+ */
 export function parseCommandLine(argv: readonly string[]): CommandLine {
+  const end = argv.indexOf("--");
+  const line = end < 0 ? undefined : parseWords(argv.slice(0, end));
+  const [word = "serve", ...others] = line?.words ?? [];
+  const starts = others.length === 0 && (word === "serve" || word === "dev");
+  if (!line || !starts) return parseWords(argv);
+  const command = JSON.stringify(argv.slice(end + 1));
+  return end + 1 === argv.length ? line : { ...line, given: { ...line.given, command } };
+}
+
+function parseWords(argv: readonly string[]): CommandLine {
   const options = Object.fromEntries([
     ...settingKeys.map((key) => [
       settings[key].flag,

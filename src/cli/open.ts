@@ -11,7 +11,9 @@ import type { Config } from "../config.ts";
 import type { Deps } from "../deps.ts";
 import { FatalError, reason } from "../errors.ts";
 import { readiness } from "../health.ts";
+import { credentialFiles, readCredentials } from "../gateway/credentials.ts";
 import { createLines } from "../gateway/dial.ts";
+import { type Stdio, openStdio } from "../gateway/stdio.ts";
 import { createLimits } from "../limits.ts";
 import { createPasswords, passwordProblem, verifyOwner } from "../login/owner.ts";
 import { createFirstUses } from "../oauth/access.ts";
@@ -21,7 +23,7 @@ import { createFetchSlots } from "../oauth/outbound.ts";
 import { monotonicClock, randomToken, sha256, wallClock } from "../primitives.ts";
 import { type Notice, type OpenStore, openStore } from "../store/folder.ts";
 import { serverMetrics } from "./families.ts";
-import { type Terminal, eventLine } from "./terminal.ts";
+import { type Terminal, eventLine, serverLine } from "./terminal.ts";
 
 export interface Opened {
   readonly deps: Deps;
@@ -53,7 +55,7 @@ export async function open(
   clock: Clock = systemClock,
   stop?: AbortSignal,
 ): Promise<Opened> {
-  const initialAccessToken = await initialAccessTokenHash(config);
+  const secrets = await readSecrets(config);
   const failed = Promise.withResolvers<FatalError>();
   const notices: Notice[] = [];
   const store = await openStore({
@@ -84,8 +86,11 @@ export async function open(
     },
   });
   for (const { kind, message } of notices) audit.record("folder", { kind, message });
+  const stdio = openServers({ ...secrets, config, store, audit, clock, terminal });
   const deps: Deps = {
     config,
+    ...secrets,
+    stdio,
     store,
     audit,
     limits: createLimits(config.rateLimits, clock.monotonic),
@@ -96,7 +101,6 @@ export async function open(
     isReady: readiness({ ...clock, store, path: config.data, issuer: config.issuer }),
     internet: { resolve: resolveHost, isAllowed: isPublicAddress },
     ...memory,
-    initialAccessTokenHash: initialAccessToken,
     alerts,
   };
   return {
@@ -105,10 +109,35 @@ export async function open(
     counters: store.counters,
     failed: failed.promise,
     close: async () => {
-      await Promise.all([store.close(), alerts.close()]);
+      await Promise.all([store.close(), stdio.close(), alerts.close()]);
       audit.close();
     },
   };
+}
+
+interface ServerParts extends Pick<Deps, "config" | "credentials" | "audit"> {
+  readonly store: OpenStore;
+  readonly clock: Clock;
+  readonly terminal: Terminal;
+}
+
+/** The servers that are commands. Should Postern end in the middle, they end with it. */
+function openServers({ config, credentials, ...parts }: ServerParts): Stdio {
+  const { store, audit, clock, terminal } = parts;
+  const stdio = openStdio({
+    monotonic: clock.monotonic,
+    environment: process.env,
+    isAlive: async (family) => (await store.refresh_tokens.get(family)) !== undefined,
+    log: ({ name }, line) => terminal.log(serverLine(name, line, store.now())),
+    tell: (event, { path }, facts) => audit.record(event, { server: path, ...facts }),
+  });
+  stdio.serve(config, credentials);
+  process.on("exit", stdio.kill);
+  const close = async (): Promise<void> => {
+    process.off("exit", stdio.kill);
+    await stdio.close();
+  };
+  return { ...stdio, close };
 }
 
 /** What a server remembers until it stops, and the secrets that end with it. */
@@ -126,20 +155,34 @@ const emptyMemory = (store: OpenStore, { monotonic }: Clock) => ({
 
 /** The same server under changed settings: what lasts, and what is remembered, stays. @throws {FatalError} */
 export async function withConfig(deps: Deps, config: Config): Promise<Deps> {
-  const tokenHash = await initialAccessTokenHash(config);
+  const secrets = await readSecrets(config);
+  // Nothing can fail any more.
+  deps.stdio.serve(config, secrets.credentials);
   deps.alerts.use(config);
   const isSame = config.rateLimits === deps.config.rateLimits;
   return {
     ...deps,
+    ...secrets,
     config,
     limits: isSame ? deps.limits : createLimits(config.rateLimits, deps.monotonic),
-    initialAccessTokenHash: tokenHash,
+  };
+}
+
+/** What stands in files and variables that settings name. @throws {FatalError} exit 2 */
+async function readSecrets(
+  config: Config,
+): Promise<Pick<Deps, "credentials" | "initialAccessTokenHash">> {
+  return {
+    credentials: readCredentials(config, process.env),
+    initialAccessTokenHash: await initialAccessTokenHash(config),
   };
 }
 
 /** Files whose content counts as a setting. */
-export const settingFiles = ({ registrationTokenFile, tlsCert, tlsKey }: Config): string[] =>
-  [registrationTokenFile, tlsCert, tlsKey].filter((path) => path !== "");
+export const settingFiles = (config: Config): string[] => [
+  ...[config.registrationTokenFile, config.tlsCert, config.tlsKey].filter((path) => path !== ""),
+  ...credentialFiles(config),
+];
 
 const resolveHost = async (host: string): Promise<string[]> =>
   (await lookup(host, { all: true })).map(({ address }) => address);

@@ -175,7 +175,7 @@ export function helpText(): string {
   return [
     "Postern puts OAuth 2.1 in front of a personal MCP server.",
     "",
-    "usage: postern [command] [settings]",
+    "usage: postern [command] [settings] [-- program and arguments of an MCP server]",
     "",
     "commands",
     ...commands.flatMap(({ words, parameters, help, flags = [] }) => [

@@ -1,6 +1,6 @@
 // What the terminal shows: the start, and one line an event.
-import type { AuditEvent } from "../audit.ts";
-import type { Config } from "../config.ts";
+import { type AuditEvent, redact } from "../audit.ts";
+import type { Config, Server } from "../config.ts";
 import type { Counts } from "../store/copy.ts";
 import { version } from "../../package.json";
 
@@ -28,7 +28,7 @@ export const warn = (text: string): void =>
 export function startBanner(config: Config, isNew: boolean, setup: string | undefined): string {
   const rows: [string, string][] = config.servers.flatMap((server): [string, string][] => [
     ["Paste into your client", server.resource],
-    ["Guards", server.upstream ?? "the built-in MCP server (tool whoami)"],
+    ["Guards", whatIsGuarded(server)],
   ]);
   if (setup !== undefined) rows.push(["First choose a password", setup]);
   rows.push(["Data folder", config.data + (isNew ? " (new)" : "")]);
@@ -39,6 +39,16 @@ export function startBanner(config: Config, isNew: boolean, setup: string | unde
     "",
   ].join("\n");
 }
+
+/** Arguments and queries may be secret. */
+function whatIsGuarded({ upstream, command }: Server): string {
+  if (command) return `${command[0]}${command.length > 1 ? " …" : ""}, started when it is needed`;
+  return upstream?.replace(/\?.*/, "?…") ?? "the built-in MCP server (tool whoami)";
+}
+
+/** "10:31:07 notes: ..." for a line that a server behind wrote. @param now epoch milliseconds */
+export const serverLine = (name: string, line: string, now: number): string =>
+  `${new Date(now).toISOString().slice(11, 19)} ${redact(name)}: ${redact(line)}`;
 
 // Said by the banner, by warnings and by the command itself.
 const silent = new Set<AuditEvent["event"]>([

@@ -128,19 +128,23 @@ export interface RequestFacts {
   readonly config: Config;
   /** The client's address, `UNKNOWN` when there is none. */
   readonly address: string;
+  /** The owner's headers for this upstream. */
+  readonly credentials: readonly (readonly [name: string, value: string])[];
 }
 
 /** What the upstream gets: the client's headers without credentials, identities and hop-by-hop ones, then ours. */
 export function requestHeaders(headers: Headers, facts: RequestFacts): Pairs {
-  const { context, config, address } = facts;
+  const { context, config, address, credentials } = facts;
+  const own = credentials.map(([name]) => canonicalName(name.toLowerCase()));
   const named = connectionNames(headers.get("connection"));
   const pairs: Pairs = [];
   for (const [name, value] of headers) {
     const canonical = canonicalName(name);
     if (requestDropped.has(canonical) || requestFamilies.test(canonical)) continue;
-    if (named.length > 0 && named.includes(canonical)) continue;
+    if (own.includes(canonical) || (named.length > 0 && named.includes(canonical))) continue;
     pairs.push([name, value]);
   }
+  for (const [name, value] of credentials) pairs.push([name, value]);
   pairs.push(
     ["accept-encoding", "identity"],
     ["x-postern-user", headerSafe(context.subject)],

@@ -1,4 +1,4 @@
-// One guarded MCP endpoint: guard, then the server behind it or the built-in one.
+// One guarded MCP endpoint: guard, then the server behind it, by HTTP or stdio, or the built-in one.
 import { originOf } from "../attempts/sights.ts";
 import type { Server } from "../config.ts";
 import type { Call, Deps } from "../deps.ts";
@@ -19,6 +19,7 @@ export async function gateway(
     if (answer) return answer;
   }
   const context = await guard(request, server, deps, call);
+  if (server.command) return deps.stdio.handle(request, context, call);
   if (server.upstream === undefined) return whoami(request, context, deps, call);
   try {
     return await forward(request, context, deps, call);

@@ -130,6 +130,7 @@ async function ask(exchange: Exchange, first: string, body: Body): Promise<Respo
     context,
     config: deps.config,
     address: call.address,
+    credentials: deps.credentials.get(context.server.path)?.headers ?? [],
   });
   const length = request.headers.get("content-length");
   if (body instanceof ReadableStream && length !== null) headers.push(["content-length", length]);

@@ -1,5 +1,5 @@
 // The conformance runner's counterpart: everything.ts, served by the official SDK as its makers would do it, for clients
-// with sessions and for those without. Run as a program with its port.
+// with sessions and for those without. Run as a program with its port, or with "stdio".
 import {
   CLIENT_CAPABILITIES_META_KEY,
   type CallToolResult,
@@ -19,12 +19,15 @@ import {
   localhostAllowedOrigins,
   originValidationResponse,
 } from "@modelcontextprotocol/server";
+import { serveStdio } from "@modelcontextprotocol/server/stdio";
 import { prompts, resources, template, tools } from "./everything.ts";
 import type { Caller } from "./everything_tools.ts";
 
 const states = createRequestStateCodec({ key: crypto.getRandomValues(new Uint8Array(32)) });
 
-function callerOf({ mcpReq, http }: ServerContext): Caller {
+type Announce = Caller["announce"];
+
+function callerOf({ mcpReq, http }: ServerContext, announce: Announce): Caller {
   const progressToken = mcpReq._meta?.progressToken;
   const declared: { [CLIENT_CAPABILITIES_META_KEY]?: Record<string, unknown> } =
     mcpReq.envelope ?? {};
@@ -48,12 +51,11 @@ function callerOf({ mcpReq, http }: ServerContext): Caller {
     },
     hangUp: () => http?.closeSSE?.(),
     seal: (state) => states.mint(state),
-    announce: (list) =>
-      list === "tools" ? modern.notify.toolsChanged() : modern.notify.promptsChanged(),
+    announce,
   };
 }
 
-function newServer(era: "legacy" | "modern"): McpServer {
+function newServer(era: "legacy" | "modern", announce?: Announce): McpServer {
   const server = new McpServer(
     { name: "everything", version: "1.0.0" },
     {
@@ -64,6 +66,9 @@ function newServer(era: "legacy" | "modern"): McpServer {
       requestState: { verify: states.verify },
     },
   );
+  const told: Announce =
+    announce ??
+    ((list) => (list === "tools" ? server.sendToolListChanged() : server.sendPromptListChanged()));
   for (const { name, description, schema, call } of tools) {
     const inputSchema = fromJsonSchema<Record<string, unknown>>(
       schema ?? { type: "object", properties: {} },
@@ -71,7 +76,8 @@ function newServer(era: "legacy" | "modern"): McpServer {
     server.registerTool(
       name,
       { description, inputSchema },
-      async (parameters, context) => (await call(parameters, callerOf(context))) as CallToolResult,
+      async (parameters, context) =>
+        (await call(parameters, callerOf(context, told))) as CallToolResult,
     );
   }
   for (const { name, description, parameters, get } of prompts) {
@@ -84,7 +90,7 @@ function newServer(era: "legacy" | "modern"): McpServer {
     server.registerPrompt(
       name,
       { description, argsSchema },
-      (given, context) => get(given, callerOf(context)) as GetPromptResult,
+      (given, context) => get(given, callerOf(context, told)) as GetPromptResult,
     );
   }
   for (const { name, uri, mimeType, ...content } of resources) {
@@ -111,7 +117,11 @@ function newServer(era: "legacy" | "modern"): McpServer {
   return server;
 }
 
-const modern = createMcpHandler(() => newServer("modern"), { legacy: "reject" });
+const modern = createMcpHandler(() => newServer("modern", announceToAll), { legacy: "reject" });
+function announceToAll(list: "tools" | "prompts"): void {
+  if (list === "tools") modern.notify.toolsChanged();
+  else modern.notify.promptsChanged();
+}
 const sessions = new Map<string, WebStandardStreamableHTTPServerTransport>();
 
 /** What was sent on streams that a client may come back for. */
@@ -155,4 +165,6 @@ async function serve(request: Request): Promise<Response> {
   return (await isLegacyRequest(request.clone())) ? serveSession(request) : modern.fetch(request);
 }
 
-Bun.serve({ hostname: "127.0.0.1", port: Number(process.argv[2]), idleTimeout: 0, fetch: serve });
+const [, , how] = process.argv;
+if (how === "stdio") serveStdio(({ era }) => newServer(era));
+else Bun.serve({ hostname: "127.0.0.1", port: Number(how), idleTimeout: 0, fetch: serve });

@@ -1,5 +1,5 @@
 // What Postern stands in front of looks the same from both sides: the official conformance runner's server scenarios give
-// the same results on an MCP server of the official SDK and on that server through Postern.
+// the same results on an MCP server of the official SDK and on that server through Postern, by HTTP and by stdio.
 import { afterAll, expect, test } from "bun:test";
 import { readFileSync, rmSync } from "node:fs";
 import { join, resolve } from "node:path";
@@ -19,6 +19,7 @@ const runner = resolve(
   import.meta.dir,
   "../../node_modules/@modelcontextprotocol/conformance/dist/index.js",
 );
+const everything = resolve(import.meta.dir, "everything_server.ts");
 const folders: string[] = [];
 const shims: Shim[] = [];
 afterAll(async () => {
@@ -106,23 +107,30 @@ const DNS_REBINDING = "dns-rebinding-protection";
 const successes = (results: Results): number =>
   [...results.values()].flat().filter((line) => line.endsWith(" SUCCESS")).length;
 
+/** What only a server that speaks HTTP can do: to hang up on a stream, and to stream an answer that is all there is. */
+const HTTP_ONLY = ["server-sse-polling", "server-sse-multiple-streams"];
+
 test.concurrent.each(["2025-11-25", "2026-07-28"])(
   "revision %s: the same checks with the same results, directly and through Postern",
   async (revision) => {
     const upstream = await startUpstream("everything_server.ts");
-    const postern = await startPostern({ settings: { upstream: upstream.url } });
-    const shim = startShim(postern, await obtainToken(postern));
     const direct = await judge(upstream.url, revision);
     expect(successes(direct)).toBeGreaterThanOrEqual(80);
-    const through = await judge(shim.url, revision);
-    expect(shim.passed()).toBeGreaterThanOrEqual(80);
-
-    // Ours to answer, not the server's: who comes under a foreign name gets no further than to us.
-    for (const results of [direct, through]) {
-      const verdict = results.get(DNS_REBINDING)?.map((line) => line.split(" ")[1]);
-      expect(verdict).toEqual(["SUCCESS", "SUCCESS"]);
-      results.delete(DNS_REBINDING);
+    const command = JSON.stringify([process.execPath, everything, "stdio"]);
+    for (const settings of [{ upstream: upstream.url }, { command }]) {
+      const postern = await startPostern({ settings });
+      const shim = startShim(postern, await obtainToken(postern));
+      const through = await judge(shim.url, revision);
+      expect(shim.passed()).toBeGreaterThanOrEqual(80);
+      const expected = new Map(direct);
+      for (const results of [expected, through]) {
+        // Ours to answer, not the server's: who comes under a foreign name gets no further than to us.
+        const verdict = results.get(DNS_REBINDING)?.map((line) => line.split(" ")[1]);
+        expect(verdict).toEqual(["SUCCESS", "SUCCESS"]);
+        results.delete(DNS_REBINDING);
+        if (settings.command) for (const scenario of HTTP_ONLY) results.delete(scenario);
+      }
+      expect(Object.fromEntries(through)).toEqual(Object.fromEntries(expected));
     }
-    expect(Object.fromEntries(through)).toEqual(Object.fromEntries(direct));
   },
 );

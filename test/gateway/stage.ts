@@ -11,6 +11,7 @@ import { type Config, readConfig } from "../../src/config.ts";
 import type { AuthContext, Call, Deps } from "../../src/deps.ts";
 import { OAuthError, errorResponse } from "../../src/errors.ts";
 import { createLines } from "../../src/gateway/dial.ts";
+import { readCredentials } from "../../src/gateway/credentials.ts";
 import { type Timing, forward } from "../../src/gateway/proxy.ts";
 import type { GivenSettings } from "../../src/settings.ts";
 
@@ -80,6 +81,7 @@ export function startStage(upstream: string, options: StageOptions = {}): Stage 
   const deps = {
     config,
     lines: createLines(options.share),
+    credentials: readCredentials(config, {}),
   } as Deps;
   let lifted = 0;
   let restored = 0;
