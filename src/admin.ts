@@ -20,6 +20,7 @@ import {
   revokeGrants,
   showGrant,
 } from "./admin/grants.ts";
+import { addKey, listKeys, purgeKeys, renameKey, revokeKey, showKey } from "./admin/keys.ts";
 import { revokeAll, setPassword } from "./admin/owner.ts";
 import {
   endSession,
@@ -61,6 +62,12 @@ export const adminRoutes: readonly AdminRoute[] = [
   { method: "GET",    path: "/grants/{id}",    verb: showGrant },
   { method: "PATCH",  path: "/grants/{id}",    verb: renameGrant },
   { method: "DELETE", path: "/grants/{id}",    verb: revokeGrant },
+  { method: "GET",    path: "/keys",           verb: listKeys },
+  { method: "POST",   path: "/keys",           verb: addKey },
+  { method: "POST",   path: "/keys/purge",     verb: purgeKeys },
+  { method: "GET",    path: "/keys/{id}",      verb: showKey },
+  { method: "PATCH",  path: "/keys/{id}",      verb: renameKey },
+  { method: "DELETE", path: "/keys/{id}",      verb: revokeKey },
   { method: "GET",    path: "/sessions",       verb: listSessions },
   { method: "POST",   path: "/sessions/purge", verb: purgeSessions },
   { method: "DELETE", path: "/sessions/{id}",  verb: endSession },

@@ -10,6 +10,7 @@ import type { Stdio } from "./gateway/stdio.ts";
 import type { Limits } from "./limits.ts";
 import type { Metrics } from "./metrics.ts";
 import type { FirstUses } from "./oauth/access.ts";
+import type { KeyUses } from "./oauth/keys.ts";
 import type { DocumentCache } from "./oauth/cimd.ts";
 import type { KeyFetches } from "./oauth/jwt.ts";
 import type { FetchSlots, Internet } from "./oauth/outbound.ts";
@@ -36,6 +37,7 @@ export interface Deps {
   readonly fetchSlots: FetchSlots;
   readonly keyFetches: KeyFetches;
   readonly firstUses: FirstUses;
+  readonly keyUses: KeyUses;
   /** Ways to the servers behind. */
   readonly lines: Lines;
   /** SHA-256 of the initial access token that registration asks for (RFC 7591 §3); undefined: none. */

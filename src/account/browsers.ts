@@ -1,6 +1,7 @@
 // /account/browsers, and the end of everything. What is done is admin/sessions.ts and admin/owner.ts.
 import { revokeAll } from "../admin/owner.ts";
 import { grantRows } from "../admin/grants.ts";
+import { keyRows } from "../admin/keys.ts";
 import { endSession, purgeSessions, sessionRows } from "../admin/sessions.ts";
 import type { Call, Deps } from "../deps.ts";
 import { readForm } from "../form.ts";
@@ -12,6 +13,7 @@ import { everythingBody } from "../web/connections_page.ts";
 import { messagePage } from "../web/error_page.ts";
 import { donePath } from "./done.ts";
 import { withFrame } from "./frame.ts";
+import { gone } from "./one_record.ts";
 import { askedBy, requireForm } from "./proof.ts";
 
 const HERE = "/account/browsers";
@@ -36,10 +38,7 @@ export async function signOutOne(request: Request, deps: Deps, call: Call): Prom
 export async function signOutOthers(request: Request, deps: Deps, call: Call): Promise<Response> {
   const session = await requireForm(request, await readForm(request), deps);
   const { revoked } = await purgeSessions(askedBy(session, call), deps);
-  return seeOther(
-    revoked === 0 ? donePath(HERE, "gone") : donePath(HERE, "signed-out", revoked),
-    deps,
-  );
+  return revoked === 0 ? gone(HERE, deps) : seeOther(donePath(HERE, "signed-out", revoked), deps);
 }
 
 /** GET /account/everything */
@@ -49,7 +48,7 @@ export const confirmEverything = (request: Request, deps: Deps): Promise<Respons
       ...frame,
       here: "/account",
       title: "End everything?",
-      body: everythingBody((await grantRows(deps)).length),
+      body: everythingBody((await grantRows(deps)).length, (await keyRows(deps)).length),
       action: "/account/everything",
       fields: {},
       button: "End everything",
@@ -64,7 +63,7 @@ export async function endEverything(request: Request, deps: Deps, call: Call): P
     base: deps.config.basePath,
     title: "Everything has ended",
     lines: [
-      "No client is connected any more, and every browser is signed out, this one too.",
+      "No client is connected any more, no API key works, and every browser is signed out, this one too.",
       "If somebody may know your password, set a new one on the server’s machine with postern password.",
     ],
     next: { path: "/login", text: "Sign in" },

@@ -2,15 +2,15 @@
 // proof of its page, answered by a redirect.
 import { type GrantRow, grantRows, renameGrant, revokeGrants } from "../admin/grants.ts";
 import type { Call, Deps } from "../deps.ts";
-import { OAuthError } from "../errors.ts";
 import { readForm } from "../form.ts";
 import { seeOther } from "../login/login.ts";
 import type { AccountFrame } from "../web/account_frame.ts";
-import { confirmPage, renamePage } from "../web/confirm_page.ts";
+import { confirmPage } from "../web/confirm_page.ts";
 import { connectionName, connectionsPage, endBody, groupOf } from "../web/connections_page.ts";
 import { displayName } from "../web/text.ts";
 import { donePath } from "./done.ts";
-import { frameOf, withFrame } from "./frame.ts";
+import { withFrame } from "./frame.ts";
+import { gone, renaming } from "./one_record.ts";
 import { askedBy, requireForm } from "./proof.ts";
 
 const HERE = "/account";
@@ -29,13 +29,13 @@ export const confirmEnd = (request: Request, deps: Deps): Promise<Response> =>
     const kept = query.get("all-but");
     const id = kept ?? query.get("id");
     const asked = rows.find((row) => row.id === id);
-    if (!asked) return gone(deps);
+    if (!asked) return gone(HERE, deps);
     // What came in since the page was made stays.
     const isOlder = (row: GrantRow): boolean =>
       groupOf(row) === groupOf(asked) && row.id !== id && row.created_at <= asked.created_at;
     const ending = kept === null ? [asked] : rows.filter(isOlder);
     return ending.length === 0
-      ? gone(deps)
+      ? gone(HERE, deps)
       : askEnd(frame, ending, kept === null ? undefined : asked);
   });
 
@@ -56,52 +56,20 @@ function askEnd(frame: AccountFrame, ending: readonly GrantRow[], kept?: GrantRo
   });
 }
 
-/** Two tabs: it was ended in the other one. */
-const gone = (deps: Deps): Response => seeOther(donePath(HERE, "gone"), deps);
-
 /** POST /account/connections/end */
 export async function endConnections(request: Request, deps: Deps, call: Call): Promise<Response> {
   const form = await readForm(request);
   const session = await requireForm(request, form, deps);
   const ids = form.require("ids").split(" ");
   const { revoked } = await revokeGrants(askedBy(session, call, { body: { ids } }), deps);
-  return seeOther(donePath(HERE, revoked === 0 ? "gone" : "ended", revoked || 1), deps);
+  return revoked === 0 ? gone(HERE, deps) : seeOther(donePath(HERE, "ended", revoked), deps);
 }
 
-/** GET /account/connections/rename */
-export const askConnectionName = (request: Request, deps: Deps): Promise<Response> =>
-  withFrame(request, deps, async (frame, _session, query) => {
-    const row = (await grantRows(deps)).find(({ id }) => id === query.get("id"));
-    return row ? showRename(frame, row) : gone(deps);
-  });
-
-const showRename = (frame: AccountFrame, row: GrantRow, problem?: string): Response =>
-  renamePage({
-    ...frame,
-    here: HERE,
-    what: `${displayName(row.client_name).text}: ${connectionName(row)}`,
-    action: "/account/connections/rename",
-    id: row.id,
-    name: row.label ?? "",
-    ...(problem !== undefined && { problem }),
-  });
-
-/** POST /account/connections/rename */
-export async function renameConnection(
-  request: Request,
-  deps: Deps,
-  call: Call,
-): Promise<Response> {
-  const form = await readForm(request);
-  const session = await requireForm(request, form, deps);
-  const id = form.require("id");
-  const row = (await grantRows(deps)).find((each) => each.id === id);
-  if (!row) return gone(deps);
-  try {
-    await renameGrant(askedBy(session, call, { id, body: { name: form.get("name") } }), deps);
-  } catch (error) {
-    if (!(error instanceof OAuthError) || error.status !== 400) throw error;
-    return showRename(frameOf(session, deps), row, error.message);
-  }
-  return seeOther(donePath(HERE, "renamed"), deps);
-}
+export const connectionRename = renaming({
+  here: HERE,
+  path: "/account/connections/rename",
+  rows: grantRows,
+  verb: renameGrant,
+  what: (row) => `${displayName(row.client_name).text}: ${connectionName(row)}`,
+  name: ({ label }) => label ?? "",
+});

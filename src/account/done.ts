@@ -5,6 +5,7 @@ const texts = {
   renamed: ["Renamed.", "renamed."],
   removed: ["The client was removed, and its connections with it.", ""],
   purged: ["One unused client was removed.", "unused clients were removed."],
+  "key-ended": ["The key was ended.", ""],
   "signed-out": ["That browser was signed out.", "browsers signed out."],
 } as const;
 export type Done = keyof typeof texts;

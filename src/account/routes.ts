@@ -7,21 +7,9 @@ import {
   signOutOne,
   signOutOthers,
 } from "./browsers.ts";
-import {
-  askClientName,
-  clients,
-  confirmRemoval,
-  removeOne,
-  removeUnused,
-  renameOne,
-} from "./clients.ts";
-import {
-  askConnectionName,
-  confirmEnd,
-  connections,
-  endConnections,
-  renameConnection,
-} from "./connections.ts";
+import { clientEnd, clientName, clients, removeUnused } from "./clients.ts";
+import { confirmEnd, connectionRename, connections, endConnections } from "./connections.ts";
+import { keyEnd, keyName, keys, makeKey } from "./keys.ts";
 
 interface AccountRoute {
   readonly method: "GET" | "POST";
@@ -34,14 +22,20 @@ export const accountRoutes: readonly AccountRoute[] = [
   { method: "GET",  path: "/account",                    handler: connections },
   { method: "GET",  path: "/account/connections/end",    handler: confirmEnd },
   { method: "POST", path: "/account/connections/end",    handler: endConnections },
-  { method: "GET",  path: "/account/connections/rename", handler: askConnectionName },
-  { method: "POST", path: "/account/connections/rename", handler: renameConnection },
+  { method: "GET",  path: "/account/connections/rename", handler: connectionRename.ask },
+  { method: "POST", path: "/account/connections/rename", handler: connectionRename.answer },
   { method: "GET",  path: "/account/clients",            handler: clients },
   { method: "POST", path: "/account/clients/purge",      handler: removeUnused },
-  { method: "GET",  path: "/account/clients/remove",     handler: confirmRemoval },
-  { method: "POST", path: "/account/clients/remove",     handler: removeOne },
-  { method: "GET",  path: "/account/clients/rename",     handler: askClientName },
-  { method: "POST", path: "/account/clients/rename",     handler: renameOne },
+  { method: "GET",  path: "/account/clients/remove",     handler: clientEnd.ask },
+  { method: "POST", path: "/account/clients/remove",     handler: clientEnd.answer },
+  { method: "GET",  path: "/account/clients/rename",     handler: clientName.ask },
+  { method: "POST", path: "/account/clients/rename",     handler: clientName.answer },
+  { method: "GET",  path: "/account/keys",               handler: keys },
+  { method: "POST", path: "/account/keys",               handler: makeKey },
+  { method: "GET",  path: "/account/keys/revoke",        handler: keyEnd.ask },
+  { method: "POST", path: "/account/keys/revoke",        handler: keyEnd.answer },
+  { method: "GET",  path: "/account/keys/rename",        handler: keyName.ask },
+  { method: "POST", path: "/account/keys/rename",        handler: keyName.answer },
   { method: "GET",  path: "/account/browsers",           handler: browsers },
   { method: "POST", path: "/account/browsers/end",       handler: signOutOne },
   { method: "POST", path: "/account/browsers/purge",     handler: signOutOthers },

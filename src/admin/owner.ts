@@ -3,20 +3,27 @@ import type { Deps } from "../deps.ts";
 import { OAuthError } from "../errors.ts";
 import { newOwner, passwordProblem } from "../login/owner.ts";
 import { removeSetupLink } from "../login/setup.ts";
-import { endEverything } from "../oauth/grants.ts";
+import { type Ended, endEverything } from "../oauth/grants.ts";
 import { seconds } from "../primitives.ts";
 import { type Actor, type Asked, actorFields } from "./asked.ts";
 
-/** Ends every connection, code and browser session, that of the caller too. */
-export async function revokeAll({ actor }: Asked, deps: Deps): Promise<{ revoked: number }> {
-  const grants = await deps.store.revoke((draft) => endEverything(draft, seconds(deps.now())));
-  deps.audit.record("grants_revoked", { grants, ...actorFields(actor) });
-  return { revoked: grants };
+/** Ends every connection, API key, code and browser session, that of the caller too. */
+export async function revokeAll({ actor }: Asked, deps: Deps): Promise<Revoked> {
+  const ended = await deps.store.revoke((draft) => endEverything(draft, seconds(deps.now())));
+  deps.audit.record("grants_revoked", { ...ended, ...actorFields(actor) });
+  return revoked(ended);
 }
 
-export interface PasswordChange {
-  readonly owner: "created" | "changed";
+/** What ended, besides every code and browser session. */
+export interface Revoked {
   readonly revoked: number;
+  readonly keys: number;
+}
+
+const revoked = ({ grants, keys }: Ended): Revoked => ({ revoked: grants, keys });
+
+export interface PasswordChange extends Revoked {
+  readonly owner: "created" | "changed";
   /** The file that says at every start what the password is, when the server was told of one. */
   readonly password_file?: string;
 }
@@ -42,13 +49,14 @@ export async function changePassword(
   const now = seconds(deps.now());
   const result = await deps.store.revoke((draft): PasswordChange => {
     if (draft.get("owner", "owner"))
-      return { owner: "changed", revoked: endEverything(draft, now, hash) };
+      return { owner: "changed", ...revoked(endEverything(draft, now, hash)) };
     draft.put("owner", "owner", newOwner(hash, now));
-    return { owner: "created", revoked: 0 };
+    return { owner: "created", revoked: 0, keys: 0 };
   });
   removeSetupLink(deps);
   deps.audit.record(result.owner === "created" ? "setup" : "password_changed", {
     grants: result.revoked,
+    keys: result.keys,
     ...actorFields(actor),
   });
   return result;

@@ -82,6 +82,7 @@ interface HoldsRow {
   readonly issuer: string;
   readonly clients: number;
   readonly logins: number;
+  readonly keys: number;
   readonly owner: boolean;
 }
 
@@ -106,6 +107,7 @@ function reportOf(
       issuer: holds.issuer,
       clients: holds.clients,
       logins: holds.logins,
+      keys: holds.keys,
       owner: holds.owner,
     },
     notices,

@@ -8,7 +8,10 @@ import { nearest } from "../values.ts";
 export const commandFlags = {
   salvage: { placeholder: "<new folder>", help: "write what can be saved into a new folder" },
   force: { placeholder: "", help: "replace the file when there is one" },
-  "revoke-all": { placeholder: "", help: "end every login and browser session in the same step" },
+  "revoke-all": {
+    placeholder: "",
+    help: "end every login, API key and browser session in the same step",
+  },
   for: {
     placeholder: "<client>",
     help: "claude, chatgpt, vscode, cursor, codex, gemini or inspector",
@@ -18,6 +21,9 @@ export const commandFlags = {
     placeholder: "<name>",
     help: "an MCP server on another host, which may introspect tokens",
   },
+  server: { placeholder: "<paths>", help: "servers that the key opens, by path [all]" },
+  scope: { placeholder: "<words>", help: "scopes that it has there [all]" },
+  expires: { placeholder: "<time|never>", help: "when it ends, such as 30d [365d]" },
 } as const;
 export type CommandFlag = keyof typeof commandFlags;
 

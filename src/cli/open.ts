@@ -17,6 +17,7 @@ import { type Stdio, openStdio } from "../gateway/stdio.ts";
 import { createLimits } from "../limits.ts";
 import { createPasswords, passwordProblem, verifyOwner } from "../login/owner.ts";
 import { createFirstUses } from "../oauth/access.ts";
+import { createKeyUses } from "../oauth/keys.ts";
 import { createDocumentCache } from "../oauth/cimd.ts";
 import { createKeyFetches } from "../oauth/jwt.ts";
 import { createFetchSlots } from "../oauth/outbound.ts";
@@ -146,6 +147,7 @@ const emptyMemory = (store: OpenStore, { monotonic }: Clock) => ({
   fetchSlots: createFetchSlots(),
   keyFetches: createKeyFetches(monotonic),
   firstUses: createFirstUses(store, store.now),
+  keyUses: createKeyUses(store, store.now),
   lines: createLines(),
   attempts: createAttempts(store.now),
   checkups: new Map<string, Checkup>(),

@@ -1,13 +1,13 @@
 // The owner's password, the end of everything, and signed-in browsers.
 import { createInterface } from "node:readline";
-import type { PasswordChange } from "../admin/owner.ts";
+import type { PasswordChange, Revoked } from "../admin/owner.ts";
 import type { SessionRow } from "../admin/sessions.ts";
 import type { Config } from "../config.ts";
 import { FatalError } from "../errors.ts";
 import { networkText } from "../web/text.ts";
 import { callAdmin, recordPath } from "./admin_client.ts";
 import { agoText, dayText, listing, shortId, show } from "./print.ts";
-import { warn } from "./terminal.ts";
+import { endedText, warn } from "./terminal.ts";
 
 export async function listSessions(
   config: Config,
@@ -36,8 +36,8 @@ export async function endSession(config: Config, [id = ""]: readonly string[]): 
 }
 
 export async function revokeAll(config: Config): Promise<number> {
-  const { revoked } = await callAdmin<{ revoked: number }>(config, "POST", "/revoke-all");
-  return show(`ended ${revoked} logins and all browser sessions`);
+  const { revoked, keys } = await callAdmin<Revoked>(config, "POST", "/revoke-all");
+  return show(endedText(revoked, keys));
 }
 
 export async function setPassword(config: Config): Promise<number> {
@@ -46,7 +46,7 @@ export async function setPassword(config: Config): Promise<number> {
     throw new FatalError("the two passwords differ, nothing was changed");
   }
   const change = await callAdmin<PasswordChange>(config, "PUT", "/password", { password });
-  const { owner, revoked, password_file: file } = change;
+  const { owner, revoked, keys, password_file: file } = change;
   if (file !== undefined) {
     warn(
       `each start takes the password from ${file}: write the new one there too, ` +
@@ -54,9 +54,7 @@ export async function setPassword(config: Config): Promise<number> {
     );
   }
   return show(
-    owner === "created"
-      ? "password set"
-      : `password changed; ended ${revoked} logins and all browser sessions`,
+    owner === "created" ? "password set" : `password changed; ${endedText(revoked, keys)}`,
   );
 }
 

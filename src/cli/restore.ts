@@ -5,7 +5,7 @@ import { resolve } from "node:path";
 import { createInterface } from "node:readline/promises";
 import { readDataFolder } from "../config.ts";
 import { FatalError, reason } from "../errors.ts";
-import { endEverything } from "../oauth/grants.ts";
+import { type Ended, endEverything } from "../oauth/grants.ts";
 import { checksum, seconds, wallClock } from "../primitives.ts";
 import type { GivenSettings } from "../settings.ts";
 import { readArchive } from "../store/archive.ts";
@@ -23,7 +23,7 @@ import { lockFolder } from "../store/lock.ts";
 import { checkEntries, checkFolder } from "../store/permissions.ts";
 import { type FolderFiles, type Recovered, recover } from "../store/recovery.ts";
 import { afterRestore, restoreFiles } from "../store/restore.ts";
-import { countsText, nextCommand, timeText, warn } from "./terminal.ts";
+import { countsText, endedText, nextCommand, timeText, warn } from "./terminal.ts";
 
 /** Bytes of the largest archive that is read. */
 const LARGEST = 1024 ** 3;
@@ -109,8 +109,8 @@ function readFile(path: string, size: number): Copy {
 interface Done {
   /** Where what was there is now. */
   readonly aside: string | undefined;
-  /** How many logins were ended in the same step; undefined: none was meant to be. */
-  readonly ended: number | undefined;
+  /** What was ended in the same step; undefined: nothing was meant to be. */
+  readonly ended: Ended | undefined;
 }
 
 async function exchange(
@@ -145,7 +145,7 @@ async function askRevokeAll(savedAt: number): Promise<boolean> {
 }
 
 /** One change above the copy, in no other history: what it leaves behind cannot be laid over it again. */
-function endLogins(recovered: Recovered): { rev: number; chain: string; ended: number } {
+function endLogins(recovered: Recovered): { rev: number; chain: string; ended: Ended } {
   const group = openGroup(recovered.tables);
   const ended = group.run((draft) => endEverything(draft, seconds(wallClock())));
   applyChanges(recovered.tables, group.changes);
@@ -165,7 +165,7 @@ function restoredText(
   return [
     `restored ${data} from ${source}: ${timeText(newest)}, rev ${rev}, ${countsText(countsOf(tables))}`,
     ...(aside === undefined ? [] : [`what was there is in ${aside}`]),
-    ended === undefined ? undone : `ended ${ended} logins and all browser sessions`,
+    ended === undefined ? undone : endedText(ended.grants, ended.keys),
     `next: ${nextCommand("", data)}`,
   ].join("\n");
 }

@@ -14,6 +14,7 @@ import { addClient } from "./add_client.ts";
 import { listAttempts } from "./attempts.ts";
 import { listClients, purgeClients, removeClient, renameClient, showClient } from "./clients.ts";
 import { listGrants, purgeGrants, renameGrant, revokeGrant, showGrant } from "./grants.ts";
+import { addKey, listKeys, purgeKeys, renameKey, revokeKey, showKey } from "./keys.ts";
 import { endSession, listSessions, revokeAll, setPassword } from "./owner_verbs.ts";
 import { serve } from "./serve.ts";
 import { warn } from "./terminal.ts";
@@ -56,10 +57,16 @@ const commands: readonly Entry[] = [
   { words: ["grants", "revoke"], parameters: "<id>", help: "end one login", command: withConfig(revokeGrant) },
   { words: ["grants", "purge"], parameters: "", help: "take away logins that ended by themselves", command: withConfig(purgeGrants) },
   { words: ["grants"], parameters: "", help: "list logins: which client, since when, from where", command: withConfig(listGrants) },
+  { words: ["keys", "show"], parameters: "<id>", help: "say what is known of an API key", command: withConfig(showKey) },
+  { words: ["keys", "add"], parameters: "<name>", flags: ["server", "scope", "expires"], help: "make an API key for a client that can only send a header", command: addKey },
+  { words: ["keys", "rename"], parameters: "<id> <name>", help: "give an API key another name", command: withConfig(renameKey) },
+  { words: ["keys", "revoke"], parameters: "<id>", help: "end an API key", command: withConfig(revokeKey) },
+  { words: ["keys", "purge"], parameters: "", help: "take away API keys that have expired", command: withConfig(purgeKeys) },
+  { words: ["keys"], parameters: "", help: "list API keys", command: withConfig(listKeys) },
   { words: ["sessions", "revoke"], parameters: "<id>", help: "sign a browser out", command: withConfig(endSession) },
   { words: ["sessions"], parameters: "", help: "list browsers that are signed in", command: withConfig(listSessions) },
   { words: ["attempts"], parameters: "", help: "list clients that tried to connect: how far each came, and what to try", command: withConfig(listAttempts) },
-  { words: ["revoke-all"], parameters: "", help: "end every login and browser session", command: withConfig(revokeAll) },
+  { words: ["revoke-all"], parameters: "", help: "end every login, API key and browser session", command: withConfig(revokeAll) },
   { words: ["check"], parameters: "", flags: ["salvage"], help: "say what is in the data folder, what is damaged, what a start would do", command: check },
   { words: ["backup"], parameters: "<file>", flags: ["force"], help: "write a .tar.gz of the data folder, or a folder when it ends in /; the server may run", command: backup },
   { words: ["restore"], parameters: "<file>", flags: ["revoke-all"], help: "put a backup, or any copy of a data folder, in place of the data folder", command: restore },

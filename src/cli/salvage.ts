@@ -50,11 +50,16 @@ const labels: Readonly<Record<TableName, string>> = {
   refresh_tokens: "logins",
   owner: "owner",
   folder: "the folder's own key",
+  api_keys: "API keys",
 };
 
 function salvageText(salvaged: Salvaged, path: string): string {
   const { tables, unproven, unreadable, losses } = salvaged;
-  const rows = tableNames.map((name) => {
+  // Most folders have no keys, and nobody looks for any there.
+  const told = tableNames.filter(
+    (name) => name !== "api_keys" || tables[name].size + unreadable[name] > 0,
+  );
+  const rows = told.map((name) => {
     const doubtful = unproven[name] > 0 ? `, ${unproven[name]} of them from a damaged file` : "";
     const lost = unreadable[name] > 0 ? `; ${unreadable[name]} lines cannot be read` : "";
     return `  ${labels[name]}: ${tables[name].size} saved${doubtful}${lost}`;

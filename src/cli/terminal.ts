@@ -78,8 +78,17 @@ export function eventLine({ at, event, ...fields }: AuditEvent): string | undefi
 export const timeText = (milliseconds: number): string =>
   `${new Date(milliseconds).toISOString().slice(0, 19).replace("T", " ")} UTC`;
 
-export const countsText = ({ clients, logins, owner }: Counts): string =>
-  `${clients} clients, ${logins} logins, ${owner ? "an owner" : "no owner"}`;
+export const countsText = ({ clients, logins, keys, owner }: Counts): string =>
+  [
+    `${clients} clients`,
+    `${logins} logins`,
+    ...(keys > 0 ? [`${keys} API keys`] : []),
+    owner ? "an owner" : "no owner",
+  ].join(", ");
+
+/** "ended 3 logins, 1 API keys and all browser sessions" */
+export const endedText = (logins: number, keys: number): string =>
+  `ended ${logins} logins${keys > 0 ? `, ${keys} API keys` : ""} and all browser sessions`;
 
 export const bytesText = (bytes: number): string =>
   bytes < 10_000 ? `${bytes} B` : `${Math.round(bytes / 1000).toLocaleString("en-US")} kB`;

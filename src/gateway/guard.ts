@@ -3,8 +3,9 @@
 import type { Server } from "../config.ts";
 import type { AuthContext, Call, Deps } from "../deps.ts";
 import { OAuthError, type ErrorCode, tooManyRequests } from "../errors.ts";
-import { throttleKey } from "../limits.ts";
+import { networkOf, throttleKey } from "../limits.ts";
 import { findAccess } from "../oauth/access.ts";
+import { findKey, keyClientId, keyId, opens } from "../oauth/keys.ts";
 import { resourceMetadataUrl } from "../oauth/metadata.ts";
 import { parseAccessToken, readBearer } from "../oauth/tokens.ts";
 import { seconds } from "../primitives.ts";
@@ -29,10 +30,21 @@ export async function guard(
       next: { path: "/", text: "Home page" },
     });
   }
+  const look = keyId(token) === undefined ? loginContext : keyContext;
+  const context = await look(token, server, deps, call);
+  if (!context) throw await refuseToken(token, server, deps, call);
+  if (context.scopes.length === 0) throw refuseScope(server, deps, call);
+  return context;
+}
+
+async function loginContext(
+  token: string,
+  server: Server,
+  deps: Deps,
+): Promise<AuthContext | undefined> {
   const found = await findAccess(token, server, deps);
-  if (!found) throw await refuseToken(token, server, deps, call);
+  if (!found) return undefined;
   const { family, grant, entry, scopes } = found;
-  if (scopes.length === 0) throw refuseScope(server, deps, call);
   return {
     subject: grant.subject,
     clientId: grant.client_id,
@@ -52,9 +64,34 @@ export async function guard(
   };
 }
 
+/** An API key stands for the owner, and is its own client. */
+async function keyContext(
+  token: string,
+  server: Server,
+  deps: Deps,
+  call: Call,
+): Promise<AuthContext | undefined> {
+  const found = await findKey(token, server, deps, networkOf(call.address));
+  if (!found) return undefined;
+  const { id, key, scopes } = found;
+  return {
+    subject: "owner",
+    clientId: keyClientId(id),
+    clientName: key.name,
+    scopes,
+    family: id,
+    server,
+    issuedAt: key.created_at,
+    stillGood: async () => {
+      const current = await deps.store.api_keys.get(id);
+      return current !== undefined && opens(current, server, deps);
+    },
+  };
+}
+
 /**
  * RFC 6750 §3.1 invalid_token. Wrong tokens are counted; that of a login that lives is not: it has expired, and its client
- * refreshes on 401 alone, whoever else is guessing from its network.
+ * refreshes on 401 alone, whoever else is guessing from its network. Nor is that of a key which has expired.
  */
 async function refuseToken(
   token: string,
@@ -63,7 +100,10 @@ async function refuseToken(
   call: Call,
 ): Promise<OAuthError> {
   const family = parseAccessToken(token)?.family;
-  const isExpired = family !== undefined && (await deps.store.refresh_tokens.get(family));
+  const key = keyId(token);
+  const isExpired =
+    (family !== undefined && (await deps.store.refresh_tokens.get(family))) ||
+    (key !== undefined && (await deps.store.api_keys.get(key)));
   const prefix = throttleKey(call.address);
   const wait = isExpired ? 0 : deps.limits.guard.wait(prefix);
   if (wait > 0) return tooManyRequests("too many wrong tokens, try again later", wait);

@@ -111,15 +111,21 @@ export function deleteClient(draft: Draft, clientId: string): Client | undefined
   return client;
 }
 
+/** How many of each ended. */
+export interface Ended {
+  readonly grants: number;
+  readonly keys: number;
+}
+
 /**
- * Ends everything that was ever let in: all grants, and with the owner's epoch all codes and sessions, in one commit.
- * `passwordHash` replaces the password in the same step. Returns how many grants ended.
+ * Ends everything that was ever let in: all grants and API keys, and with the owner's epoch all codes and sessions, in one
+ * commit. `passwordHash` replaces the password in the same step.
  */
-export function endEverything(draft: Draft, now: number, passwordHash?: string): number {
-  let ended = 0;
-  for (const [family] of draft.list("refresh_tokens")) {
-    if (endGrant(draft, family, now)) ended++;
-  }
+export function endEverything(draft: Draft, now: number, passwordHash?: string): Ended {
+  const grants = [...draft.list("refresh_tokens")];
+  for (const [family] of grants) endGrant(draft, family, now);
+  const keys = [...draft.list("api_keys")];
+  for (const [id] of keys) draft.delete("api_keys", id);
   const owner = draft.get("owner", "owner");
   if (owner) {
     draft.put("owner", "owner", {
@@ -128,5 +134,5 @@ export function endEverything(draft: Draft, now: number, passwordHash?: string):
       ...(passwordHash !== undefined && { password_hash: passwordHash, password_changed_at: now }),
     });
   }
-  return ended;
+  return { grants: grants.length, keys: keys.length };
 }

@@ -267,4 +267,5 @@ const copyTables = (tables: TableMaps): TableMaps => ({
   refresh_tokens: new Map(tables.refresh_tokens),
   owner: new Map(tables.owner),
   folder: new Map(tables.folder),
+  api_keys: new Map(tables.api_keys),
 });

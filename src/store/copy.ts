@@ -68,12 +68,14 @@ export function folderFiles(files: Files): FolderFiles {
 export interface Counts {
   readonly clients: number;
   readonly logins: number;
+  readonly keys: number;
   readonly owner: boolean;
 }
 
-export const countsOf = ({ clients, refresh_tokens, owner }: TableMaps): Counts => ({
+export const countsOf = ({ clients, refresh_tokens, owner, api_keys }: TableMaps): Counts => ({
   clients: clients.size,
   logins: refresh_tokens.size,
+  keys: api_keys.size,
   owner: owner.has("owner"),
 });
 

@@ -19,6 +19,7 @@ export const noChanges = (): Changes => ({
   refresh_tokens: new Map(),
   owner: new Map(),
   folder: new Map(),
+  api_keys: new Map(),
 });
 
 /** The texts of all changes, in the order of tables and of first change. */

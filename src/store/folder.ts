@@ -197,6 +197,7 @@ function tablesOf(
     refresh_tokens: durableTable("refresh_tokens", tables.refresh_tokens, update),
     owner: durableTable("owner", tables.owner, update),
     folder: durableTable("folder", tables.folder, update),
+    api_keys: durableTable("api_keys", tables.api_keys, update),
     codes: memoryTable({ cap: CODES, whenFull: "refuse", ...clocks }),
     sessions: memoryTable({ cap: SESSIONS, whenFull: "drop oldest", ...clocks }),
     assertions: memoryTable({ cap: ASSERTIONS, whenFull: "refuse", ...clocks }),

@@ -60,6 +60,13 @@ const shapes: { readonly [N in TableName]: Partial<Record<keyof Tables[N], Kind>
     password_changed_at: "count",
   },
   folder: { client_id_key: "text", issuer: "text" },
+  api_keys: {
+    name: "text",
+    secret_hash: "hash",
+    servers: "list",
+    scope: "text",
+    created_at: "count",
+  },
 };
 
 const fits: Readonly<Record<Kind, (value: unknown) => boolean>> = {

@@ -105,15 +105,39 @@ export interface RemovedClient {
   readonly client_name?: string;
 }
 
+/** A key for a client that can only send a header, by its id, which is part of its text. */
+export interface ApiKey {
+  /** What the owner calls it; no two have the same. */
+  readonly name: string;
+  /** SHA-256 of its secret. */
+  readonly secret_hash: string;
+  /** Paths of the servers that it opens, under the public URL, so that a new one changes nothing: "/mcp". */
+  readonly servers: readonly string[];
+  readonly scope: string;
+  readonly created_at: number;
+  /** Absent: never. */
+  readonly expires_at?: number;
+  /** To ten minutes, with the network (/24 or /48) that it came from; absent: never used. */
+  readonly last_used_at?: number;
+  readonly last_used_from?: string;
+}
+
 /** Durable tables, by their names on disk. */
 export interface Tables {
   clients: Client;
   refresh_tokens: Grant;
   owner: Owner;
   folder: Folder;
+  api_keys: ApiKey;
 }
 export type TableName = keyof Tables;
-export const tableNames: readonly TableName[] = ["clients", "refresh_tokens", "owner", "folder"];
+export const tableNames: readonly TableName[] = [
+  "clients",
+  "refresh_tokens",
+  "owner",
+  "folder",
+  "api_keys",
+];
 
 /** An authorization code, in memory, by the SHA-256 of its text. */
 export interface Code {
@@ -180,6 +204,7 @@ export const emptyTables = (): TableMaps => ({
   refresh_tokens: new Map(),
   owner: new Map(),
   folder: new Map(),
+  api_keys: new Map(),
 });
 
 /**
@@ -213,6 +238,11 @@ export function sweepExpired(tables: TableMaps, now: number): number {
         deepFreeze({ ...client, last_grant_ended_at: grant.expires_at }),
       );
     }
+  }
+  for (const [id, { expires_at: expiresAt = Number.POSITIVE_INFINITY }] of tables.api_keys) {
+    if (expiresAt + EXPIRED_KEPT > now) continue;
+    tables.api_keys.delete(id);
+    removed++;
   }
   for (const [id, client] of tables.clients) {
     const expiresAt = clientExpiresAt(client, granted.has(id));

@@ -47,7 +47,7 @@ interface State {
   readonly tables: TableMaps;
   /** Ids, behind their table's name, of records that no checksum proves. */
   readonly unproven: Set<string>;
-  /** Logins that were ended. Their ids are used once, so nothing brings one back. */
+  /** Logins and keys that were ended. Their ids are used once, so nothing brings one back. */
   readonly ended: Set<string>;
   readonly losses: string[];
 }
@@ -179,7 +179,7 @@ function applyChange(state: State, { journal, line }: Change): void {
     eachChange(journal, line, (table, id, record) => {
       if (record !== null) return put(state, table, id, record, true);
       state.tables[table].delete(id);
-      if (table === "refresh_tokens") state.ended.add(id);
+      if (table === "refresh_tokens" || table === "api_keys") state.ended.add(id);
     });
   } catch {
     state.losses.push(`change ${line.rev} in ${journal} is not one that this version knows`);
@@ -205,9 +205,10 @@ function applyLayer(state: State, { name, records, whole, unreadable }: Layer): 
 }
 
 function put(state: State, table: TableName, id: string, record: object, isProven: boolean): void {
+  if (state.ended.has(id)) return;
   if (table === "refresh_tokens") {
     const known = state.tables.refresh_tokens.get(id);
-    if (state.ended.has(id) || (known && !isLater(record as Grant, known, isProven))) return;
+    if (known && !isLater(record as Grant, known, isProven)) return;
   }
   const records: Map<string, object> = state.tables[table];
   records.set(id, record);
@@ -243,6 +244,7 @@ const tally = (count: (table: TableName) => number): Record<TableName, number> =
   refresh_tokens: count("refresh_tokens"),
   owner: count("owner"),
   folder: count("folder"),
+  api_keys: count("api_keys"),
 });
 
 function summary(

@@ -8,6 +8,7 @@ import { ago, ahead, day } from "./text.ts";
 const places = [
   ["/account", "Connections"],
   ["/account/clients", "Clients"],
+  ["/account/keys", "API keys"],
   ["/account/browsers", "Browsers"],
   ["/connect", "Connect a client"],
 ] as const;

@@ -159,12 +159,13 @@ export function endBody(
 }
 
 /** What the end of everything means, for the page that asks. */
-export const everythingBody = (connections: number): Html =>
+export const everythingBody = (connections: number, keys: number): Html =>
   html`<ul>
       <li>
         ${connections === 1 ? "The one connection ends" : `All ${connections} connections end`}, at
         once.
       </li>
+      ${keys > 0 && html`<li>${keys === 1 ? "The API key ends" : `All ${keys} API keys end`}.</li>`}
       <li>Every browser is signed out, this one too.</li>
       <li>Codes on their way to a client become void.</li>
     </ul>

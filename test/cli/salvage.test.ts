@@ -103,7 +103,7 @@ const rows: readonly Row[] = [
     name: "only a truncated state.json",
     damage(data, journals) {
       remove(data, "state.json.prev", ...journals);
-      edit(data, "state.json", (text) => text.slice(0, -40));
+      edit(data, "state.json", (text) => text.slice(0, text.indexOf('"api_keys"') - 8));
     },
     behind: 4,
     resurrects: true,

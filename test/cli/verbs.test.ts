@@ -109,6 +109,28 @@ describe.each(["beside the running server", "with no server running"])(
       expect((await server.run("grants", "show", id)).stdout).toMatch(/^client +the laptop$/m);
     });
 
+    test("an API key is made, opens the door, is listed and ended", async () => {
+      const { server } = await prepared();
+      const made = await server.run("keys", "add", "Home Assistant", "--expires", "30d");
+      expect([made.exitCode, made.stderr]).toEqual([0, ""]);
+      const key = /^key +(pak_\S+)$/m.exec(made.stdout)?.[1] ?? "";
+      expect(made.stdout).toContain(`  Authorization: Bearer ${key}\n`);
+      const listed = await server.run("keys");
+      expect(listed.stdout).toMatch(/^ID +NAME [\s\S]*\n\S{12} +Home Assistant +\/mcp +mcp /);
+      expect(listed.stdout).not.toContain(key.slice(5, 40));
+      await running(server);
+      expect((await callMcp(server, key)).status).toBe(200);
+      if (mode.startsWith("with no")) await server.kill("SIGTERM");
+      const [row] = JSON.parse((await server.run("keys", "--json")).stdout);
+      expect(row).toMatchObject({ name: "Home Assistant", last_used_at: expect.any(Number) });
+      const id = String(row.id);
+      expect((await server.run("keys", "revoke", id)).stdout).toBe(
+        `ended key ${id.slice(0, 12)}\n`,
+      );
+      await running(server);
+      expect((await callMcp(server, key)).status).toBe(401);
+    });
+
     test("a revoked grant is dead at once, and after a restart", async () => {
       const { server, login } = await prepared();
       const id = login.tokens.refresh_token.slice(4, 26);

@@ -62,4 +62,5 @@ export const textOfStore = async (store: OpenStore): Promise<string> =>
     refresh_tokens: await store.refresh_tokens.list(),
     owner: await store.owner.list(),
     folder: await store.folder.list(),
+    api_keys: await store.api_keys.list(),
   });

@@ -39,9 +39,11 @@ const snapshot = `{"schema":1,"rev":2,"chain":"cd677504439b767a","savedAt":17952
 "folder":{
 "a":{"client_id_key":"k","issuer":"https://mcp.example.com"},
 "b\\n\u2028é":{"client_id_key":"日本","issuer":"x"}
+},
+"api_keys":{
 }
 },
-"sum":"047198930ebb6bde"}
+"sum":"4fc2ec508d96e86c"}
 `;
 
 const header = {
@@ -114,6 +116,14 @@ describe("snapshot", () => {
 
   test("the same bytes are read", () => {
     const read = readSnapshot(Buffer.from(snapshot));
+    expect(read).toEqual({ header, tables: exampleTables(), edited: false });
+  });
+
+  test("one from before API keys has none", () => {
+    const before = snapshot
+      .replace(`},\n"api_keys":{\n}\n`, "}\n")
+      .replace(/"sum":".*"/, '"sum":"047198930ebb6bde"');
+    const read = readSnapshot(Buffer.from(before));
     expect(read).toEqual({ header, tables: exampleTables(), edited: false });
   });
 

@@ -1,11 +1,13 @@
 // Samples of the account pages, for the tests that look at every page.
 import type { ClientRow } from "../../src/admin/clients.ts";
 import type { GrantRow } from "../../src/admin/grants.ts";
+import type { KeyRow } from "../../src/admin/keys.ts";
 import type { AccountFrame } from "../../src/web/account_frame.ts";
 import { browsersPage } from "../../src/web/browsers_page.ts";
 import { clientsPage, removeBody } from "../../src/web/clients_page.ts";
 import { confirmPage, renamePage } from "../../src/web/confirm_page.ts";
 import { connectionsPage, endBody, everythingBody } from "../../src/web/connections_page.ts";
+import { endKeyBody, keysPage, newKeyPage } from "../../src/web/keys_page.ts";
 import type { Samples } from "./samples.ts";
 
 const NOW = 1_790_000_000;
@@ -116,6 +118,23 @@ export function accountSamples(base: string, say: Say): Samples {
     fields: { ids: say("a b") },
     button: "End 2 connections",
   };
+  const key: KeyRow = {
+    id: "aB3dE5fG7hJ9kL1mN2pQ4r",
+    name: say("Home Assistant"),
+    servers: ["/mcp", say("/gone")],
+    scope: say("notes:read"),
+    created_at: NOW - 40 * DAY,
+    expires_at: NOW + DAY,
+    last_used_at: NOW - 700,
+    last_used_from: "203.0.113.0/24",
+    state: "live",
+  };
+  const { expires_at: _end, last_used_at: _use, ...lasting } = key;
+  const keys: KeyRow[] = [key, lasting, { ...key, state: "ended", expires_at: NOW - DAY }];
+  const keyServers = [
+    { path: "/mcp", name: say("Notes"), scopes: [say("notes:read"), "notes:write"] },
+    { path: "/home", name: "Home", scopes: ["mcp"] },
+  ];
   const session = {
     id: "s_aB3dE5fG7hJ9kL1mN2pQ",
     network: "203.0.113.0/24",
@@ -131,7 +150,7 @@ export function accountSamples(base: string, say: Say): Samples {
     "account-empty": () => connectionsPage({ ...frame, servers, grants: [] }),
     "account-end": () =>
       confirmPage({ ...confirm, body: endBody(grants.slice(1), grants[0], NOW) }),
-    "account-everything": () => confirmPage({ ...confirm, body: everythingBody(3) }),
+    "account-everything": () => confirmPage({ ...confirm, body: everythingBody(3, 2) }),
     "account-rename": () => renamePage(rename),
     "account-rename-wrong": () => renamePage({ ...rename, problem: say("a name is needed") }),
     "account-clients": () => clientsPage({ ...frame, clients }),
@@ -142,6 +161,23 @@ export function accountSamples(base: string, say: Say): Samples {
         here: "/account/clients",
         body: removeBody(clients[2] ?? clientRows(say)[0]!),
       }),
+    "account-keys": () => keysPage({ ...frame, keys, servers: keyServers }),
+    "account-keys-empty": () =>
+      keysPage({
+        ...frame,
+        keys: [],
+        servers: keyServers.slice(0, 1),
+        problem: say("a name is needed"),
+        name: say("Home Assistant"),
+      }),
+    "account-keys-new": () =>
+      newKeyPage(frame, {
+        ...keys[0]!,
+        key: say(`pak_${"a".repeat(22)}.${"b".repeat(43)}`),
+        urls: [say(resource)],
+      }),
+    "account-keys-end": () =>
+      confirmPage({ ...confirm, here: "/account/keys", body: endKeyBody(keys[0]!, NOW) }),
     "account-browsers": () =>
       browsersPage({ ...frame, sessions: [{ ...session, own: true }, session, session] }),
   };

@@ -8,13 +8,13 @@ import { samples, samplesOf } from "./samples.ts";
 const tags = new Set(
   (
     "html head meta title link style body header main svg path circle a h1 h2 p strong bdi span br wbr code pre " +
-    "ul ol li dl dt dd details summary div form input label button nav section footer table thead tbody tr th td small time"
+    "ul ol li dl dt dd details summary div form input label button nav section footer select option fieldset legend table thead tbody tr th td small time"
   ).split(" "),
 );
 const attributes = new Set(
   (
     "lang charset name content rel href class viewbox width height aria-hidden d cx cy r role id action method type value " +
-    "for autocomplete minlength maxlength required autofocus aria-describedby aria-label aria-current hidden open scope " +
+    "for autocomplete minlength maxlength required autofocus aria-describedby aria-label aria-current checked selected hidden open scope " +
     "data-label datetime title"
   ).split(" "),
 );
