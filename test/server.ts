@@ -55,7 +55,11 @@ export function testClock(at = Date.UTC(2026, 10, 21)): Clock {
 
 export const temporaryFolder = (): string => mkdtempSync(join(tmpdir(), "postern-test-"));
 
-export async function startServer(options: TestOptions = {}): Promise<TestServer> {
+/** @param isOurs whether the folder goes with the server that is closed last */
+export async function startServer(
+  options: TestOptions = {},
+  isOurs = options.folder === undefined,
+): Promise<TestServer> {
   const folder = options.folder ?? temporaryFolder();
   const clock = options.clock ?? testClock();
   const settings = { data: folder, rateLimits: "off", ...options.settings };
@@ -86,16 +90,12 @@ export async function startServer(options: TestOptions = {}): Promise<TestServer
     },
     restart: async (changed = {}) => {
       await close();
-      return startServer({
-        ...options,
-        settings: { ...options.settings, ...changed },
-        folder,
-        clock,
-      });
+      const settings = { ...options.settings, ...changed };
+      return startServer({ ...options, settings, folder, clock }, isOurs);
     },
     close: async () => {
       await close();
-      if (options.folder === undefined) remove();
+      if (isOurs) remove();
     },
   };
 }
