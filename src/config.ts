@@ -4,7 +4,7 @@ import { isIP } from "node:net";
 import { join } from "node:path";
 import { FatalError, reason } from "./errors.ts";
 import { parseJson } from "./json.ts";
-import { type References, isLoopbackHost, nearest } from "./values.ts";
+import { isLoopbackHost, nearest, networkMatcher, type References } from "./values.ts";
 import {
   type GivenSettings,
   type SettingKey,
@@ -61,6 +61,8 @@ export interface Config extends Omit<Settings, ServerKey | "url" | "host"> {
   /** Addresses to listen on. */
   readonly hosts: readonly string[];
   readonly servers: readonly [Server, ...Server[]];
+  /** Whether its X-Forwarded-For is believed; where `trustedProxies` is "auto" http.ts decides. */
+  readonly isTrustedProxy: (address: string) => boolean;
   /** All scopes of all servers. */
   readonly scopes: readonly string[];
 }
@@ -212,6 +214,9 @@ export function resolveConfig({ values, servers }: Reading): Config {
   }));
   const [first, ...rest] = resolved;
   if (!first) throw new FatalError(`"servers" in config.json is empty`, { exitCode: 2 });
+  // Who serves https itself has no proxy in front.
+  const isDirect = values.tlsCert !== "" || values.acme !== "";
+  const trustedProxies = values.trustedProxies === "auto" && isDirect ? [] : values.trustedProxies;
   return {
     ...values,
     issuer,
@@ -221,11 +226,8 @@ export function resolveConfig({ values, servers }: Reading): Config {
     loopback: isLoopbackHost(url.hostname),
     hosts: values.host === "" ? ["127.0.0.1", "::1"] : [values.host],
     servers: [first, ...rest],
-    // Who serves https itself has no proxy in front.
-    trustedProxies:
-      values.trustedProxies === "auto" && (values.tlsCert !== "" || values.acme !== "")
-        ? []
-        : values.trustedProxies,
+    trustedProxies,
+    isTrustedProxy: networkMatcher(trustedProxies === "auto" ? [] : trustedProxies),
     scopes: [...new Set(resolved.flatMap((server) => server.scopes))],
   };
 }

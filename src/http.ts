@@ -27,9 +27,9 @@ export function clientAddress(peer: string | undefined, headers: Headers, config
     const isProxy = config.https && isLoopbackHost(direct);
     return isProxy ? (forwarded().at(-1) ?? UNKNOWN) : direct;
   }
-  const trusted = new Set(config.trustedProxies.map(canonicalAddress));
-  if (!trusted.has(direct)) return direct;
-  return forwarded().findLast((hop) => !trusted.has(hop)) ?? UNKNOWN;
+  const { isTrustedProxy } = config;
+  if (!isTrustedProxy(direct)) return direct;
+  return forwarded().findLast((hop) => !isTrustedProxy(hop)) ?? UNKNOWN;
 }
 
 /** Whether the Host names this server: the public host, or loopback by any of its names. Nothing is ever built from it. */

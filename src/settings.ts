@@ -7,6 +7,7 @@ import {
   headerLines,
   httpsUrl,
   ipAddress,
+  ipNetwork,
   list,
   oneOf,
   publicUrl,
@@ -183,8 +184,8 @@ export const settings = {
     flag: "trusted-proxies",
     placeholder: "<addresses>",
     fallback: "auto",
-    help: "addresses whose X-Forwarded-For is believed, separated by commas; auto: one hop from loopback when the public URL is https and somebody else serves it",
-    parse: (text) => (text === "auto" ? ("auto" as const) : list(text).map(ipAddress)),
+    help: "addresses and networks (10.0.0.0/8) whose X-Forwarded-For is believed, separated by commas; auto: one hop from loopback when the public URL is https and somebody else serves it",
+    parse: (text) => (text === "auto" ? ("auto" as const) : list(text).map(ipNetwork)),
   }),
   allowedOrigins: setting({
     flag: "allowed-origins",

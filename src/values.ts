@@ -1,5 +1,5 @@
 // Parsers of setting values: each takes what a person typed and throws an Error that says what was expected.
-import { isIP } from "node:net";
+import { BlockList, isIP } from "node:net";
 import { parseJson } from "./json.ts";
 
 export const list = (text: string): string[] => text.split(/[\s,]+/).filter(Boolean);
@@ -47,6 +47,29 @@ export function duration(text: string, min: number): number {
 export function ipAddress(text: string): string {
   if (isIP(text) === 0) throw new Error(`"${text}" is not an IP address`);
   return text;
+}
+
+/** "10.0.0.7", or "10.0.0.0/8" for all that lie in it. */
+export function ipNetwork(text: string): string {
+  const [address = "", bits, ...rest] = text.split("/");
+  if (bits !== undefined) wholeNumber(bits, 1, isIP(address) === 4 ? 32 : 128);
+  if (rest.length > 0) throw new Error(`"${text}" is not a network such as 10.0.0.0/8`);
+  ipAddress(address);
+  return text;
+}
+
+/** Whether an address lies in one of the networks, as `ipNetwork` has them. */
+export function networkMatcher(networks: readonly string[]): (address: string) => boolean {
+  const list = new BlockList();
+  for (const network of networks) {
+    const [address = "", bits] = network.split("/");
+    const isV4 = isIP(address) === 4;
+    list.addSubnet(address, Number(bits ?? (isV4 ? 32 : 128)), isV4 ? "ipv4" : "ipv6");
+  }
+  return (address) => {
+    const version = isIP(address);
+    return version !== 0 && list.check(address, version === 4 ? "ipv4" : "ipv6");
+  };
 }
 
 export function webOrigin(text: string): string {

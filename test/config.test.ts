@@ -98,7 +98,12 @@ describe("what is refused, in one line, with exit code 2", () => {
     [{ accessTokenTtl: "soon" }, "a time"],
     [{ accessTokenTtl: "0" }, "a time"],
     [{ registration: "maybe" }, "open or closed"],
-    [{ trustedProxies: "10.0.0.0/8" }, "not an IP address"],
+    [{ trustedProxies: "10.0.0.300" }, "not an IP address"],
+    [{ trustedProxies: "proxy.example" }, "not an IP address"],
+    [{ trustedProxies: "10.0.0.0/33" }, "a whole number from 1 to 32"],
+    [{ trustedProxies: "fd00::/129" }, "a whole number from 1 to 128"],
+    [{ trustedProxies: "10.0.0.0/0" }, "a whole number from 1 to 32"],
+    [{ trustedProxies: "10.0.0.0/8/8" }, "not a network"],
     [{ allowedOrigins: "example.com" }, "not an origin"],
     [{ upstream: "localhost:3000" }, "http(s) URL"],
   ])("%p: %s", (given, words) => {

@@ -6,6 +6,10 @@ import { clientAddress, isAmbiguousPath, isOwnHost } from "../src/http.ts";
 describe("RFC 9700 §4.13: X-Forwarded-For is believed only from proxies", () => {
   const https = readConfig({ url: "https://a.test" });
   const local = readConfig({});
+  const networks = readConfig({
+    url: "https://a.test",
+    trustedProxies: "172.16.0.0/12, fdaa::/16, 10.0.0.1",
+  });
   const listed = readConfig({ url: "https://a.test", trustedProxies: "10.0.0.1,10.0.0.2" });
   test.each([
     ["auto, from loopback, https", https, "127.0.0.1", "1.1.1.1, 2.2.2.2", "2.2.2.2"],
@@ -26,6 +30,13 @@ describe("RFC 9700 §4.13: X-Forwarded-For is believed only from proxies", () =>
     ["a list, all trusted", listed, "10.0.0.1", "10.0.0.2", "unknown"],
     ["a list, nobody named", listed, "10.0.0.1", "", "unknown"],
     ["a list, with ports", listed, "10.0.0.1", "9.9.9.9, 1.1.1.1:50123, 10.0.0.2:443", "1.1.1.1"],
+    ["networks, inside", networks, "172.31.255.254", "1.1.1.1", "1.1.1.1"],
+    ["networks, inside, IPv6", networks, "fdaa:0:1::3", "6.6.6.6, 1.1.1.1, 172.16.0.1", "1.1.1.1"],
+    ["networks, mapped into IPv6", networks, "::ffff:172.16.0.9", "1.1.1.1", "1.1.1.1"],
+    ["networks, one address", networks, "10.0.0.1", "1.1.1.1", "1.1.1.1"],
+    ["networks, beside", networks, "172.32.0.1", "1.1.1.1", "172.32.0.1"],
+    ["networks, beside, IPv6", networks, "fdab::1", "1.1.1.1", "fdab::1"],
+    ["networks, garbage behind", networks, "10.0.0.1", "1.1.1.1, <script>", "unknown"],
     ["a list, from elsewhere", listed, "127.0.0.1", "1.1.1.1", "127.0.0.1"],
   ])("%s", (_name, config, peer, forwarded, address) => {
     const headers = new Headers(forwarded === "" ? {} : { "x-forwarded-for": forwarded });
