@@ -26,7 +26,6 @@ export async function guard(
       title: "This address is for MCP clients",
       advice:
         "Paste it into a client: the client asks for access, and its owner decides on a page.",
-      facts: { sent: ["a request of a browser"], expected: ["a client with an access token"] },
       next: { path: "/", text: "Home page" },
     });
   }

@@ -117,7 +117,7 @@ async function logInAgain(
       next: { path: "/login", text: "Sign in" },
     });
   }
-  const problem = "This page was too old. Sign in again.";
+  const problem = "This page had waited too long. Sign in once more: nothing is lost.";
   const sealed = seal(deps, "login", binding, query);
   return showLogin({ query, request: sealed, cookie, problem }, deps);
 }

@@ -95,7 +95,7 @@ export function consentPage(options: ConsentPage): Response {
         ${hiddenInputs(hidden)}
         <button${removed && html` class="main"`} name="decision" value="deny">Deny</button>
         <button${!removed && html` class="main"`} name="decision" value="allow">
-          ${removed ? "Allow it again" : "Allow"}
+          ${removed ? "Allow again" : "Allow"}
         </button>
         ${
           options.offerAddress &&

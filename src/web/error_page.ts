@@ -14,7 +14,7 @@ export interface ErrorPage extends PageFrame {
 const titles: Readonly<Record<number, string>> = {
   400: "This request cannot be answered",
   403: "Not allowed",
-  404: "There is nothing here",
+  404: "This page does not exist",
   405: "This page does not work that way",
   413: "That was too much",
   421: "Wrong address",
@@ -68,7 +68,7 @@ function factList({ clientName, sent, expected, cause }: OAuthError["facts"]): H
       html`<dt>Reason</dt>
         <dd>${sentence(printable(cause))}</dd>`,
     sent !== undefined &&
-      html`<dt>It sent</dt>
+      html`<dt>Sent</dt>
         <dd>${codes(sent)}</dd>`,
     expected?.length &&
       html`<dt>Expected</dt>

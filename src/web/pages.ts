@@ -86,6 +86,7 @@ export function setupPage(options: SetupPage): Response {
           required
           autofocus
           aria-describedby="${wrong ? "problem rule" : "rule"}"
+          ${wrong && html` aria-invalid="true"`}
         />
         <p class="soft small" id="rule">
           At least ${minLength} characters. Anything goes: a few random words are strong and easy to
@@ -152,7 +153,7 @@ export function loginPage(options: LoginPage): Response {
           name="password"
           autocomplete="current-password"
           required
-          autofocus${wrong && html` aria-describedby="problem"`}
+          autofocus${wrong && html` aria-invalid="true" aria-describedby="problem"`}
         />
         <button class="main">Sign in</button>
       </form>

@@ -22,7 +22,7 @@ afterAll(() => server.close());
 async function expectToGoOn(browser: Browser, refused: Response): Promise<void> {
   expect(refused.status).toBe(403);
   const html = await refused.text();
-  expect(html).toContain("too old");
+  expect(html).toContain("waited too long");
   expect(browser.cookies.has("postern_7676")).toBe(false);
   const signedIn = await browser.signIn(html);
   expect(signedIn.status).toBe(303);

@@ -58,7 +58,7 @@ describe("a client that the owner removed", () => {
     const page = await pageOf(clientId);
     expect(page).toContain("Let Cursor use ");
     expect(page).toContain("You removed this client on 21 November 2026.");
-    expect(page).toContain("Deny Allow it again");
+    expect(page).toContain("Deny Allow again");
     await owner.authorize(authorizationUrl(server, clientId), "deny");
     expect(await server.deps.store.clients.get(clientId)).toBeUndefined();
     expect(await pageOf(clientId)).toContain("You removed this client");
@@ -178,7 +178,7 @@ describe("a client that got a secret with its id", () => {
         expect(html).not.toMatch(/value="allow"|type="password"/);
         const text = await textOf(response);
         expect(text).toContain("This client has to be added again");
-        expect(text).toContain(`It sent client_id=${id} redirect_uri=${REDIRECT}`);
+        expect(text).toContain(`Sent client_id=${id} redirect_uri=${REDIRECT}`);
         expect(text).toContain("Remove this server in the client and add it again");
         expect(text).toContain("postern clients add");
       }

@@ -142,6 +142,6 @@ describe("AUT-13: the consent page", () => {
       { class: "main", name: "decision", value: "deny" },
       { name: "decision", value: "allow" },
     ]);
-    expect(await textOf(consentPage({ ...request, readmit }))).toContain("Allow it again");
+    expect(await textOf(consentPage({ ...request, readmit }))).toContain("Allow again");
   });
 });

@@ -38,7 +38,7 @@ describe("an error page", () => {
         }),
       ),
     );
-    expect(text).toContain("Client Claude It sent http://a/\ufffd Expected http://b/ http://c/");
+    expect(text).toContain("Client Claude Sent http://a/\ufffd Expected http://b/ http://c/");
     expect(text).toContain("First this. Then that.");
     expect(text).not.toContain("log only");
   });

@@ -163,7 +163,7 @@ describe("the owner", () => {
     await page.goto(url);
     await server.restart({ signal: "SIGKILL" });
     await signIn(page);
-    expect(await page.textContent("main")).toContain("Sign in again");
+    expect(await page.textContent("main")).toContain("Sign in once more");
     await check();
     await signIn(page);
     await page.getByRole("button", { name: "Allow", exact: true }).click();

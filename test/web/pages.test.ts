@@ -14,7 +14,7 @@ const tags = new Set(
 const attributes = new Set(
   (
     "lang charset name content rel href class viewbox width height aria-hidden d cx cy r role id action method type value " +
-    "for autocomplete minlength maxlength required autofocus aria-describedby aria-label aria-current checked selected hidden open scope " +
+    "for autocomplete minlength maxlength required autofocus aria-invalid aria-describedby aria-label aria-current checked selected hidden open scope " +
     "data-label datetime title"
   ).split(" "),
 );

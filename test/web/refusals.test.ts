@@ -66,7 +66,7 @@ describe("every page of a refusal", () => {
       () => owner.get("/authorize"),
       [
         "This page is opened by clients",
-        "It sent an address without parameters",
+        "Sent an address without parameters",
         "Expected client_id=…",
         "Start in your client",
         "Home page",
@@ -82,7 +82,7 @@ describe("every page of a refusal", () => {
       "two redirect URIs",
       400,
       () => owner.get(`${url()}&redirect_uri=https://evil.test/`),
-      [`It sent redirect_uri=${REDIRECT} redirect_uri=https://evil.test/`, "more than once"],
+      [`Sent redirect_uri=${REDIRECT} redirect_uri=https://evil.test/`, "more than once"],
     ],
     [
       "an unknown client",
@@ -90,7 +90,7 @@ describe("every page of a refusal", () => {
       () => owner.get(url({ client_id: "nobody" })),
       [
         "This server does not know the client",
-        `It sent client_id=nobody redirect_uri=${REDIRECT}`,
+        `Sent client_id=nobody redirect_uri=${REDIRECT}`,
         "Expected the client_id of a client that is registered here",
         "Remove this server in the client and add it again",
         "Claude Code: /mcp, choose",
@@ -103,7 +103,7 @@ describe("every page of a refusal", () => {
       [
         "The client wants its answer somewhere else",
         "Client Cursor",
-        "It sent redirect_uri=https://evil.test/cb",
+        "Sent redirect_uri=https://evil.test/cb",
         `Expected ${REDIRECT}`,
         "registers anew",
       ],
@@ -115,7 +115,7 @@ describe("every page of a refusal", () => {
       [
         "This client could not be checked",
         "Reason Its host is not on the internet.",
-        "It sent client_id=https://127.0.0.1/client",
+        "Sent client_id=https://127.0.0.1/client",
         "Expected client_id=https://<a host on the internet>/<path>",
         "Only the maker of the client",
       ],
@@ -144,7 +144,7 @@ describe("every page of a refusal", () => {
       async () => owner.post("/consent", await consentFields(), { origin: "https://evil.test" }),
       [
         "This form came from somewhere else",
-        "It sent Origin: https://evil.test Sec-Fetch-Site: same-origin",
+        "Sent Origin: https://evil.test Sec-Fetch-Site: same-origin",
         "Expected Origin: http://localhost:7676",
         "Nothing was done.",
         "Home page",
@@ -153,7 +153,7 @@ describe("every page of a refusal", () => {
     [
       "a login form of nobody",
       403,
-      () => owner.post("/login", { request: "", password: "x" }),
+      () => new Browser(server).post("/login", { request: "", password: "x" }),
       ["This page cannot be used", "Expected the form as the login page gave it", "Sign in"],
     ],
     [
@@ -172,13 +172,19 @@ describe("every page of a refusal", () => {
       "a path that is nobody's",
       404,
       () => owner.send("/conect", { headers: HTML }),
-      ["There is nothing here", "It sent /conect", "Check the address", "Home page"],
+      [
+        "This page does not exist",
+        "There is nothing here",
+        "Sent /conect",
+        "Check the address",
+        "Home page",
+      ],
     ],
     [
       "a form opened as a page",
       405,
       () => owner.get("/consent"),
-      ["does not work that way", "It sent GET /consent", "Expected POST", "use the buttons"],
+      ["does not work that way", "Sent GET /consent", "Expected POST", "use the buttons"],
     ],
     [
       "too large a form",
