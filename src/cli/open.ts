@@ -128,7 +128,8 @@ function openServers({ config, credentials, ...parts }: ServerParts): Stdio {
   const stdio = openStdio({
     monotonic: clock.monotonic,
     environment: process.env,
-    isAlive: async (family) => (await store.refresh_tokens.get(family)) !== undefined,
+    isAlive: async (id) =>
+      ((await store.refresh_tokens.get(id)) ?? (await store.api_keys.get(id))) !== undefined,
     log: ({ name }, line) => terminal.log(serverLine(name, line, store.now())),
     tell: (event, { path }, facts) => audit.record(event, { server: path, ...facts }),
   });

@@ -17,7 +17,7 @@ export interface Speaker {
 
 export interface Session {
   readonly id: string;
-  /** The login that it belongs to; nobody else may use it. */
+  /** The login or key that it belongs to; nobody else may use it. */
   readonly family: string;
   /** `initialize` as the client sent it. */
   readonly handshake: Request;

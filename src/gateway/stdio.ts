@@ -63,7 +63,7 @@ export interface StdioOptions {
   readonly environment: Readonly<Record<string, string | undefined>>;
   /** Milliseconds that no clock change moves. */
   readonly monotonic: () => number;
-  /** Whether a login lives. */
+  /** Whether a login or a key still is. */
   readonly isAlive: (family: string) => Promise<boolean>;
   /** A line for the operator, with the server's name. */
   readonly log: (server: Server, line: string) => void;
