@@ -116,11 +116,15 @@ export class StoreUnavailable extends OAuthError {
 }
 
 /** RFC 6585 §4: it may be tried again in `wait` seconds. */
-export const tooManyRequests = (message: string, wait: number, advice?: string): OAuthError =>
+export const tooManyRequests = (
+  message: string,
+  wait: number,
+  forPeople: Pick<ErrorOptions, "advice" | "facts" | "next"> = {},
+): OAuthError =>
   new OAuthError("temporarily_unavailable", message, {
+    ...forPeople,
     status: 429,
     headers: { "retry-after": String(wait) },
-    ...(advice !== undefined && { advice }),
   });
 
 /** What nobody expected, in our own words. */

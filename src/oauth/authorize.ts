@@ -6,12 +6,13 @@ import type { Call, Deps } from "../deps.ts";
 import { OAuthError, type ErrorCode, type RedirectTarget, tooManyRequests } from "../errors.ts";
 import { throttleKey } from "../limits.ts";
 import { seal } from "../login/forms.ts";
-import { showLogin } from "../login/login.ts";
+import { showLogin, waitingClient } from "../login/login.ts";
 import { requireOwner } from "../login/owner.ts";
 import { browserBinding, findSession } from "../login/session.ts";
 import { randomToken, seconds, sha256 } from "../primitives.ts";
 import { consentPage } from "../web/consent_page.ts";
 import { type ReturnPage, returnPage } from "../web/return_page.ts";
+import { span } from "../web/text.ts";
 import {
   type AuthorizationRequest,
   type Target,
@@ -28,12 +29,15 @@ import { isLoopbackRedirect } from "./rules.ts";
 export async function authorize(request: Request, deps: Deps, call: Call): Promise<Response> {
   const prefix = throttleKey(call.address);
   const wait = deps.limits.authorize.wait(prefix);
+  const query = readQuery(new URL(request.url).search.slice(1));
   if (wait > 0) {
-    const advice = `Wait ${wait} seconds, then connect again.`;
-    throw tooManyRequests("too many login attempts from this network", wait, advice);
+    throw tooManyRequests("too many login attempts from this network", wait, {
+      facts: { clientName: await waitingClient(query.text, deps) },
+      advice: `Wait ${span(wait)}, then try again.`,
+      next: { path: `/authorize?${query.text}`, text: "Try again" },
+    });
   }
   deps.limits.authorize.count(prefix);
-  const query = readQuery(new URL(request.url).search.slice(1));
   const clientId = readClientId(query);
   const session = await findSession(request, deps);
   // A stranger makes us fetch nothing: until the owner is known, the id alone is judged.

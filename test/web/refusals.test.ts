@@ -234,12 +234,17 @@ test("no owner yet", async () => {
 
 test("too many requests from one network", async () => {
   const own = await startServer({ settings: { rateLimits: "on" } });
-  const { client_id: id } = await registerClient(own);
+  const { client_id: id } = await registerClient(own, { client_name: "Cursor" });
   const asked = authorizationUrl(own, id);
   for (let count = 0; count < 30; count++) await own.fetch(asked);
   const answer = await own.fetch(asked);
-  const wait = answer.headers.get("retry-after") ?? "none";
-  await expectRefusal(own, answer, 429, ["Too many tries", `Wait ${wait} seconds`]);
+  expect(answer.headers.get("retry-after")).toBe("2");
+  const html = await answer.clone().text();
+  const words = ["Too many tries", "Client Cursor", "Wait 2 seconds, then try again."];
+  await expectRefusal(own, answer, 429, words);
+  const [, path = ""] = /<a class="button main" href="(\/authorize\?[^"]*)"/.exec(html) ?? [];
+  own.clock.advance(2);
+  expect((await own.fetch(path.replaceAll("&amp;", "&"))).status).toBe(200);
   await own.close();
 });
 
