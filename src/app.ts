@@ -31,7 +31,7 @@ import { token } from "./oauth/token.ts";
 import { connect, home } from "./login/home.ts";
 import { logIn, logInPage, logOut } from "./login/login.ts";
 import { setup, setupPage } from "./login/setup.ts";
-import { randomToken } from "./primitives.ts";
+import { randomId } from "./primitives.ts";
 import { errorPage } from "./web/error_page.ts";
 
 interface Route {
@@ -116,7 +116,7 @@ function routedApp(deps: Deps): H3 {
     },
   });
   // Unique over restarts, and cheaper than random bytes for every request.
-  const start = randomToken(6);
+  const start = randomId().slice(0, 8);
   let count = 0;
   const mount = (path: string, rows: readonly Route[]): void => {
     const mounted = mountOf(rows, deps.metrics);

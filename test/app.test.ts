@@ -2,6 +2,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
+import { createApp } from "../src/app.ts";
 import { type TestServer, startServer } from "./server.ts";
 
 let server: TestServer;
@@ -37,6 +38,14 @@ describe("a path that no route names is 404", () => {
     expect(answer.status).toBe(404);
     expect(await answer.json()).toMatchObject({ error: "invalid_request" });
   });
+});
+
+test("a request's id never begins like a flag: people search logs for it", async () => {
+  for (let start = 0; start < 300; start++) {
+    const { fetch } = createApp(server.deps);
+    const answer = await fetch(new Request("http://localhost:7676/healthz"));
+    expect(answer.headers.get("x-request-id")).toMatch(/^[A-Za-z0-9][\w-]{7}-1$/);
+  }
 });
 
 describe("the address of an MCP server without a token", () => {
