@@ -2,7 +2,7 @@
 import { afterAll, expect } from "bun:test";
 import { rmSync } from "node:fs";
 import { join } from "node:path";
-import { start, stopPrograms } from "../faults/program.ts";
+import { launch, stopPrograms, untilReady } from "../faults/program.ts";
 import { straced } from "../faults/strace.ts";
 import { needs } from "../needs.ts";
 import { temporaryFolder } from "../server.ts";
@@ -18,7 +18,8 @@ needs("linux", "strace").each([
   ["a name that cannot be removed", "unlink:error=EIO:when=3+"],
 ])("%s leaves no server behind", async (_, injection) => {
   const prefix = straced(join(folder, "strace"), [injection], [join(folder, "admin.sock")]);
-  const program = await start({ folder, prefix, patience: 20_000 });
+  const program = await launch({ folder, prefix });
+  await untilReady(program, 20_000);
   expect(await program.kill("SIGTERM")).toBe(0);
   expect(program.stdout()).toContain("stopping");
 });

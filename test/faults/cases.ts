@@ -13,9 +13,11 @@ import { cases as locks } from "./cases/locks.ts";
 import { cases as oldCopies } from "./cases/old_copies.ts";
 import { cases as planted } from "./cases/planted.ts";
 import { cases as powerCuts } from "./cases/power_cuts.ts";
+import { cases as resources } from "./cases/resources.ts";
 import { cases as shortWrites } from "./cases/short_writes.ts";
 import { cases as superseded } from "./cases/superseded.ts";
 import { FailedStart, withPrograms } from "./program.ts";
+import { cases as upstreams } from "./cases/upstreams.ts";
 import { type FaultCase, type Report, newReport } from "./report.ts";
 
 export const allCases: readonly FaultCase[] = [
@@ -24,6 +26,8 @@ export const allCases: readonly FaultCase[] = [
   ...shortWrites,
   ...fullDisk,
   ...kills,
+  ...resources,
+  ...upstreams,
   ...superseded,
   ...planted,
   ...damagedFiles,
