@@ -3,9 +3,11 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { admin } from "../../src/admin.ts";
 import { changePassword } from "../../src/admin/owner.ts";
 import { guard } from "../../src/gateway/guard.ts";
-import { sendRaw, startUpstream } from "../gateway/stage.ts";
+import { sendRaw, startUpstream, closeStages } from "../gateway/stage.ts";
 import { type Login, type TestServer, callMcp, logIn, startServer } from "../server.ts";
 import { type Listening, startListening } from "./stand.ts";
+
+afterAll(closeStages);
 
 const upstream = startUpstream();
 let stand: Listening;

@@ -1,9 +1,11 @@
 // Malformed, oversized and slow requests on the real socket (P91, P92, P96, P97, P102), and documents that nothing varies (P93).
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { type Socket, connect } from "node:net";
-import { sendRaw } from "../gateway/stage.ts";
+import { sendRaw, closeStages } from "../gateway/stage.ts";
 import { REDIRECT, refreshWith } from "../server.ts";
 import { type Listening, startListening } from "./stand.ts";
+
+afterAll(closeStages);
 
 let stand: Listening;
 beforeAll(async () => {

@@ -1,9 +1,11 @@
 // Both ways to an upstream carry the same, and no number of open streams makes anybody wait.
-import { describe, expect, test } from "bun:test";
+import { afterAll, describe, expect, test } from "bun:test";
 import { type Socket, connect } from "node:net";
 import { gzipSync } from "node:zlib";
 import { createLines } from "../../src/gateway/dial.ts";
-import { startRawUpstream, startStage, startUpstream, until } from "./stage.ts";
+import { startRawUpstream, startStage, startUpstream, until, closeStages } from "./stage.ts";
+
+afterAll(closeStages);
 
 const event = "data: one\n\n";
 

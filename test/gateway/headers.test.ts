@@ -1,6 +1,8 @@
 // Which headers reach the upstream and which reach the client (requirements RS-11, RS-12, RS-14, attacks P84-P86, P90).
-import { describe, expect, test } from "bun:test";
-import { sendRaw, startRawUpstream, startStage, startUpstream } from "./stage.ts";
+import { afterAll, describe, expect, test } from "bun:test";
+import { sendRaw, startRawUpstream, startStage, startUpstream, closeStages } from "./stage.ts";
+
+afterAll(closeStages);
 
 const head = (lines: string[]): string =>
   ["POST /mcp HTTP/1.1", "Host: mcp.example.com", ...lines, "Content-Length: 2", "", "{}"].join(

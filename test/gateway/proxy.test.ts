@@ -1,7 +1,16 @@
 // One exchange: methods, bodies and statuses pass; trouble behind is told as 502 or 504, never as 401 (requirements RS-16,
 // RS-20, RS-21, attacks P90, P95, fault F41).
-import { describe, expect, test } from "bun:test";
-import { sendRaw, startRawUpstream, startStage, startUpstream, until } from "./stage.ts";
+import { afterAll, describe, expect, test } from "bun:test";
+import {
+  sendRaw,
+  startRawUpstream,
+  startStage,
+  startUpstream,
+  until,
+  closeStages,
+} from "./stage.ts";
+
+afterAll(closeStages);
 
 const message = '{"jsonrpc":"2.0","id":1,"method":"ping"}';
 

@@ -3,7 +3,9 @@ import { afterAll, beforeAll, expect, test } from "bun:test";
 import { connect } from "node:net";
 import { type Listener, listen } from "../../src/app.ts";
 import { type TestServer, logIn, startServer } from "../server.ts";
-import { sendRaw, startRawUpstream, startUpstream, until } from "./stage.ts";
+import { sendRaw, startRawUpstream, startUpstream, until, closeStages } from "./stage.ts";
+
+afterAll(closeStages);
 
 const eventStream =
   "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n";

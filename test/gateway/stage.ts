@@ -1,5 +1,4 @@
 // What the tests of the gateway share: a Postern that lets everybody in, upstreams that record or misbehave, raw sockets.
-import { afterAll } from "bun:test";
 import {
   type AddressInfo,
   type Server as NetServer,
@@ -16,9 +15,11 @@ import { type Timing, forward } from "../../src/gateway/proxy.ts";
 import type { GivenSettings } from "../../src/settings.ts";
 
 const closers: (() => void)[] = [];
-afterAll(() => {
+
+/** Ends all of them. The caller's file calls `afterAll(closeStages)`. */
+export function closeStages(): void {
   for (const close of closers.splice(0)) close();
-});
+}
 
 export interface Refusal {
   readonly status: number;

@@ -1,8 +1,17 @@
 // Open-ended answers: what arrives when, what ends whom, what is put between events (requirements RS-15, RS-16, RS-18, fault F41).
-import { describe, expect, test } from "bun:test";
+import { afterAll, describe, expect, test } from "bun:test";
 import { type Socket, connect } from "node:net";
 import { eventBoundary, relay } from "../../src/gateway/stream.ts";
-import { sendRaw, startRawUpstream, startStage, startUpstream, until } from "./stage.ts";
+import {
+  sendRaw,
+  startRawUpstream,
+  startStage,
+  startUpstream,
+  until,
+  closeStages,
+} from "./stage.ts";
+
+afterAll(closeStages);
 
 const comment = ": keep-alive\n\n";
 const eventStream =

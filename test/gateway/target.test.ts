@@ -1,10 +1,12 @@
 // Which URL of the upstream a request reaches, and what clients learn of it (attacks P87, P90; a POST lost by a redirect).
-import { describe, expect, test } from "bun:test";
+import { afterAll, describe, expect, test } from "bun:test";
 import { readConfig } from "../../src/config.ts";
 import { OAuthError } from "../../src/errors.ts";
 import { targetUrl, upstreamOf } from "../../src/gateway/target.ts";
 import type { GivenSettings } from "../../src/settings.ts";
-import { sendRaw, startRawUpstream, startStage, startUpstream } from "./stage.ts";
+import { sendRaw, startRawUpstream, startStage, startUpstream, closeStages } from "./stage.ts";
+
+afterAll(closeStages);
 
 const target = (
   upstream: string,

@@ -1,10 +1,12 @@
 // The built-in MCP server: every protocol revision, both official clients, and messages made to hurt.
-import { describe, expect, test } from "bun:test";
+import { afterAll, describe, expect, test } from "bun:test";
 import { Client as Client2, StreamableHTTPClientTransport as Transport2 } from "mcp-client-2";
 import { Client as Client1 } from "mcp-sdk-1/client/index.js";
 import { StreamableHTTPClientTransport as Transport1 } from "mcp-sdk-1/client/streamableHttp.js";
 import { whoami } from "../../src/gateway/whoami.ts";
-import { sendRaw, startStage } from "./stage.ts";
+import { sendRaw, startStage, closeStages } from "./stage.ts";
+
+afterAll(closeStages);
 
 const identity = {
   subject: "owner",
