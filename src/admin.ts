@@ -30,6 +30,7 @@ import {
   purgeSessions,
   revokeCode,
 } from "./admin/sessions.ts";
+import { listAudit } from "./admin/trail.ts";
 import { showServer } from "./admin/server.ts";
 import { recordError } from "./audit.ts";
 import type { Deps } from "./deps.ts";
@@ -76,6 +77,7 @@ export const adminRoutes: readonly AdminRoute[] = [
   { method: "DELETE", path: "/codes/{id}",     verb: revokeCode },
   { method: "POST",   path: "/checkups",       verb: beginCheckup },
   { method: "DELETE", path: "/checkups/{id}",  verb: endCheckup },
+  { method: "GET",    path: "/audit",          verb: listAudit },
   { method: "GET",    path: "/attempts",       verb: listAttempts },
   { method: "POST",   path: "/revoke-all",     verb: revokeAll },
   { method: "PUT",    path: "/password",       verb: setPassword },

@@ -2,54 +2,11 @@
 // a reason to refuse a request.
 import { closeSync, fstatSync, openSync, renameSync, rmSync, writeSync } from "node:fs";
 import { join } from "node:path";
+import type { EventName } from "./audit/events.ts";
+import type { Call } from "./deps.ts";
 import { type OAuthError, StoreUnavailable, asOAuthError } from "./errors.ts";
 import { networkOf } from "./limits.ts";
 import { createRation } from "./ration.ts";
-
-export type EventName =
-  | "start"
-  | "stop"
-  | "folder"
-  | "setup"
-  | "login"
-  | "login_failed"
-  | "logout"
-  | "password_changed"
-  | "alert_failed"
-  | "checkup"
-  | "client_registered"
-  | "client_deleted"
-  | "client_renamed"
-  | "clients_purged"
-  | "consent_granted"
-  | "consent_denied"
-  | "grant_created"
-  | "grant_refreshed"
-  | "grant_renamed"
-  | "grant_revoked"
-  | "grants_revoked"
-  | "key_created"
-  | "key_renamed"
-  | "key_revoked"
-  | "session_ended"
-  | "sessions_ended"
-  | "code_revoked"
-  | "codes_revoked"
-  | "access_revoked"
-  | "code_replayed"
-  | "refresh_replayed"
-  | "refresh_moved_forward"
-  | "refresh_reused"
-  | "request_refused"
-  | "requests_refused"
-  | "certificate_obtained"
-  | "certificate_failed"
-  | "child_started"
-  | "child_ended"
-  | "child_failed"
-  | "settings_changed"
-  | "settings_refused"
-  | "server_error";
 
 export type Fields = Readonly<Record<string, string | number | boolean | undefined>>;
 
@@ -89,6 +46,12 @@ export function redact(text: string): string {
   const safe = text.replace(secret, "$1[redacted]").replace(bearer, "$1 [redacted]");
   return oneLine(safe.slice(0, 500));
 }
+
+/** What every event that a request caused tells of it: who sent it, and the id that its answer carries. */
+export const sentBy = ({ requestId, address }: Pick<Call, "requestId" | "address">): Fields => ({
+  request: requestId,
+  address,
+});
 
 /**
  * What is told of an error that becomes an answer: every failure of ours, and refusals that have a reason, or all of them.
@@ -133,13 +96,16 @@ export function openAudit(options: AuditOptions): Audit {
     file = undefined;
   };
   const write = (target: string, line: string): void => {
+    let descriptor = file ?? open(target);
     if (size > rotateAt) {
       close();
       // Measured: a rename over an existing file makes ext4 write the new one out, and every request waits for it.
       rmSync(`${target}.1`, { force: true });
       renameSync(target, `${target}.1`);
+      descriptor = open(target);
     }
-    size += writeSync(file ?? open(target), line);
+    const length = writeSync(descriptor, line);
+    size += length;
   };
 
   const tell = (event: EventName, fields: Fields): void => {

@@ -28,11 +28,11 @@ const trail = (): AuditEvent[] =>
     .split("\n")
     .filter(Boolean)
     .map((line) => JSON.parse(line));
-/** The events of a kind, without their time. */
+/** The events of a kind, without their time and the id of their request. */
 const told = (...names: string[]): Record<string, unknown>[] =>
   trail()
     .filter(({ event }) => names.includes(event))
-    .map(({ at: _at, ...fields }) => fields);
+    .map(({ at: _at, request: _request, ...fields }) => fields);
 
 describe("the life of a login", () => {
   const STRANGER = "198.51.100.99";

@@ -47,6 +47,7 @@ test("the settings that need a restart are the ones of src/settings.ts", () => {
 describe.each([
   "README.md",
   "docs/admin-api.md",
+  "docs/audit.md",
   "docs/conformance.md",
   "docs/durability.md",
   "docs/security.md",

@@ -23,6 +23,11 @@ export const commandFlags = {
   },
   server: { placeholder: "<paths>", help: "servers that the key opens, by path [all]" },
   scope: { placeholder: "<words>", help: "scopes that it has there [all]" },
+  follow: { placeholder: "", help: "go on with what comes, until interrupted" },
+  limit: { placeholder: "<number>", help: "so many of the newest [100, with --follow 20]" },
+  level: { placeholder: "<level>", help: "at least as loud: debug, info, warn or error" },
+  event: { placeholder: "<name>", help: "of one kind only; docs/audit.md has the names" },
+  about: { placeholder: "<text>", help: "with this text in any field: an id, a name, an address" },
   expires: { placeholder: "<time|never>", help: "when it ends, such as 30d [365d]" },
 } as const;
 export type CommandFlag = keyof typeof commandFlags;

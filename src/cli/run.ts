@@ -11,6 +11,7 @@ import {
   parseCommandLine,
 } from "./command_line.ts";
 import { addClient } from "./add_client.ts";
+import { audit } from "./audit.ts";
 import { listAttempts } from "./attempts.ts";
 import { listClients, purgeClients, removeClient, renameClient, showClient } from "./clients.ts";
 import { listGrants, purgeGrants, renameGrant, revokeGrant, showGrant } from "./grants.ts";
@@ -66,6 +67,7 @@ const commands: readonly Entry[] = [
   { words: ["sessions", "revoke"], parameters: "<id>", help: "sign a browser out", command: withConfig(endSession) },
   { words: ["sessions"], parameters: "", help: "list browsers that are signed in", command: withConfig(listSessions) },
   { words: ["attempts"], parameters: "", help: "list clients that tried to connect: how far each came, and what to try", command: withConfig(listAttempts) },
+  { words: ["audit"], parameters: "", flags: ["follow", "limit", "level", "event", "about"], help: "print the audit trail", command: audit },
   { words: ["revoke-all"], parameters: "", help: "end every login, API key and browser session", command: withConfig(revokeAll) },
   { words: ["check"], parameters: "", flags: ["salvage"], help: "say what is in the data folder, what is damaged, what a start would do", command: check },
   { words: ["backup"], parameters: "<file>", flags: ["force"], help: "write a .tar.gz of the data folder, or a folder when it ends in /; the server may run", command: backup },

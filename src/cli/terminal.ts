@@ -1,5 +1,5 @@
 // What the terminal shows: the start, and one line an event.
-import { type AuditEvent, redact } from "../audit.ts";
+import { type AuditEvent, type Fields, oneLine, redact } from "../audit.ts";
 import type { Config, Server } from "../config.ts";
 import type { Counts } from "../store/copy.ts";
 import { version } from "../../package.json";
@@ -65,14 +65,18 @@ const silent = new Set<AuditEvent["event"]>([
 /** "10:31:07 login address=127.0.0.1"; undefined for what the terminal says in other words. */
 export function eventLine({ at, event, ...fields }: AuditEvent): string | undefined {
   if (silent.has(event)) return undefined;
-  const shown = Object.entries(fields)
-    .filter(([, value]) => value !== undefined)
-    .map(
-      ([key, value]) =>
-        `${key}=${typeof value === "string" && /[\s"]/.test(value) ? JSON.stringify(value) : value}`,
-    );
-  return [at.slice(11, 19), event.replaceAll("_", " "), ...shown].join(" ");
+  return [at.slice(11, 19), event.replaceAll("_", " "), fieldsText(fields)].join(" ").trimEnd();
 }
+
+/** `address=127.0.0.1 name="Claude Code"` */
+export const fieldsText = (fields: Fields): string =>
+  Object.entries(fields)
+    .filter(([, value]) => value !== undefined)
+    .map(([key, value]) => {
+      const text = oneLine(String(value));
+      return `${oneLine(key)}=${/[\s"]/.test(text) ? JSON.stringify(text) : text}`;
+    })
+    .join(" ");
 
 /** Epoch milliseconds as a person reads them: "2026-11-21 10:31:07 UTC". */
 export const timeText = (milliseconds: number): string =>

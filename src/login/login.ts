@@ -1,5 +1,6 @@
 // The owner's login and logout. The login form carries the authorization request that waits behind it, sealed and bound
 // to this browser; there is no "next" parameter anywhere.
+import { sentBy } from "../audit.ts";
 import { originOf } from "../attempts/sights.ts";
 import type { Call, Deps } from "../deps.ts";
 import { OAuthError } from "../errors.ts";
@@ -85,14 +86,14 @@ export async function logIn(request: Request, deps: Deps, call: Call): Promise<R
   if (!owner) {
     const slowed = deps.limits.loginTotal.wait("all") > 0;
     deps.limits.loginTotal.count("all");
-    deps.audit.record("login_failed", { request: call.requestId, address: call.address });
+    deps.audit.record("login_failed", sentBy(call));
     refused("wrong password");
     if (slowed) await Bun.sleep(SLOWED);
     return showLogin({ ...shown, problem: "That is not the password. Try again." }, deps);
   }
   deps.limits.login.forgive(prefix);
   const session = await startSession(owner.epoch, browserOf(request, call), deps);
-  deps.audit.record("login", { address: call.address });
+  deps.audit.record("login", sentBy(call));
   const response = seeOther(pathAfter(query), deps);
   response.headers.append("set-cookie", session.cookie);
   return response;
@@ -142,7 +143,7 @@ export async function logOut(request: Request, deps: Deps, call: Call): Promise<
   });
   if (session) {
     response.headers.append("set-cookie", await endSession(session.id, deps));
-    deps.audit.record("logout", { address: call.address });
+    deps.audit.record("logout", sentBy(call));
   }
   return response;
 }

@@ -1,4 +1,5 @@
 // The first start: a one-time link, printed and left in data/setup-link, lets whoever can read it choose the password.
+import { sentBy } from "../audit.ts";
 import { rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Call, Deps } from "../deps.ts";
@@ -89,7 +90,7 @@ export async function setup(request: Request, deps: Deps, call: Call): Promise<R
   const owner = await createOwner(password, deps);
   if (!owner) throw alreadySetUp();
   removeSetupLink(deps);
-  deps.audit.record("setup", { address: call.address });
+  deps.audit.record("setup", sentBy(call));
   const session = await startSession(owner.epoch, browserOf(request, call), deps);
   const response = seeOther("/connect", deps);
   response.headers.append("set-cookie", session.cookie);

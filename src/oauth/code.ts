@@ -1,4 +1,5 @@
 // RFC 6749 §4.1.3, RFC 7636 §4.5: the authorization_code grant. A code works once, for 60 s, and only whole.
+import { sentBy } from "../audit.ts";
 import type { Call, Deps } from "../deps.ts";
 import { OAuthError } from "../errors.ts";
 import { networkOf } from "../limits.ts";
@@ -100,7 +101,7 @@ async function settle(
       client: redemption.code.client_id,
       name: redemption.code.client_name,
       family,
-      address: call.address,
+      ...sentBy(call),
     });
     await deps.store.revoke((draft) => endGrant(draft, family, seconds(deps.now())));
     throw dead("the code was redeemed before; its grant is revoked");
@@ -120,7 +121,7 @@ async function settle(
     family: grant.family,
     scope: code.scope,
     resource: code.resource,
-    address: call.address,
+    ...sentBy(call),
   });
   return grant.response;
 }

@@ -1,5 +1,6 @@
 // The owner's answer to an authorization request: a code, or access_denied. The request is read and checked anew from
 // the sealed form; nothing that the browser could change decides anything.
+import { sentBy } from "../audit.ts";
 import { originOf } from "../attempts/sights.ts";
 import type { Origin } from "../attempts/trail.ts";
 import type { Call, Deps } from "../deps.ts";
@@ -57,7 +58,7 @@ export async function consent(request: Request, deps: Deps, call: Call): Promise
     name: asked.client.client.client_name,
     redirect_uri: asked.redirectUri,
     scope: asked.scope,
-    address: call.address,
+    ...sentBy(call),
   });
   const { location, code } = answered;
   seeDecision(text, code, originOf(request, call, deps), deps);

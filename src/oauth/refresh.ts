@@ -1,5 +1,6 @@
 // RFC 6749 §6, OAuth 2.1 §4.3: the refresh_token grant. Refresh tokens carry a generation; this file is the table that
 // says what each generation gets: the next token, the same answer again, a step forward, or the end of the family.
+import { sentBy } from "../audit.ts";
 import type { Call, Deps } from "../deps.ts";
 import { OAuthError } from "../errors.ts";
 import { isSameNetwork, networkOf } from "../limits.ts";
@@ -56,7 +57,7 @@ export async function refresh(
     now: seconds(deps.now()),
   };
   const outcome = await deps.store.update((draft) => decide(asked, draft, deps));
-  const about = { client: client.id, family: token.family, address: call.address };
+  const about = { client: client.id, family: token.family, ...sentBy(call) };
   switch (outcome.kind) {
     case "refused":
       throw outcome.error;

@@ -1,4 +1,5 @@
 // RFC 7591 dynamic client registration: tolerant of what clients send, strict about where codes may go.
+import { sentBy } from "../audit.ts";
 import { originOf } from "../attempts/sights.ts";
 import type { Call, Deps } from "../deps.ts";
 import { OAuthError } from "../errors.ts";
@@ -55,7 +56,7 @@ async function registerClient(request: Request, deps: Deps, call: Call): Promise
     client: id,
     name: record.client_name,
     redirect_uri: record.redirect_uris[0],
-    address: call.address,
+    ...sentBy(call),
   });
   deps.attempts.see(
     {

@@ -1,4 +1,5 @@
 // RFC 7009 token revocation: a refresh token ends its grant, an access token ends itself and those before it.
+import { sentBy } from "../audit.ts";
 import type { Call, Deps } from "../deps.ts";
 import { OAuthError } from "../errors.ts";
 import { seconds } from "../primitives.ts";
@@ -46,9 +47,9 @@ function tellRevoked(
   { kind, family, generation }: Revoked,
   clientId: string,
   deps: Deps,
-  { address }: Call,
+  call: Call,
 ): void {
-  const about = { client: clientId, family, address, by: "client" };
+  const about = { client: clientId, family, ...sentBy(call), by: "client" };
   if (kind === "grant") deps.audit.record("grant_revoked", about);
   else deps.audit.record("access_revoked", { ...about, generation });
 }
