@@ -79,15 +79,17 @@ export function recordError(
   return error;
 }
 
-export function openAudit(options: AuditOptions): Audit {
-  const { folder, now, print, rotateAt = 8 * 1024 * 1024 } = options;
-  const path = folder === undefined ? undefined : join(folder, "audit.jsonl");
-  const ration = createRation(now);
+interface LogFile {
+  write(line: string): void;
+  close(): void;
+}
+
+/** A file that is added to, and turned over when it is full. */
+function openLogFile(path: string, rotateAt: number): LogFile {
   let file: number | undefined;
   let size = 0;
-
-  const open = (target: string): number => {
-    file ??= openSync(target, "a", 0o600);
+  const open = (): number => {
+    file ??= openSync(path, "a", 0o600);
     size = fstatSync(file).size;
     return file;
   };
@@ -95,19 +97,28 @@ export function openAudit(options: AuditOptions): Audit {
     if (file !== undefined) closeSync(file);
     file = undefined;
   };
-  const write = (target: string, line: string): void => {
-    let descriptor = file ?? open(target);
-    if (size > rotateAt) {
-      close();
-      // Measured: a rename over an existing file makes ext4 write the new one out, and every request waits for it.
-      rmSync(`${target}.1`, { force: true });
-      renameSync(target, `${target}.1`);
-      descriptor = open(target);
-    }
-    const length = writeSync(descriptor, line);
-    size += length;
+  return {
+    write: (line) => {
+      let descriptor = file ?? open();
+      if (size > rotateAt) {
+        close();
+        // Measured: a rename over an existing file makes ext4 write the new one out, and every request waits for it.
+        rmSync(`${path}.1`, { force: true });
+        renameSync(path, `${path}.1`);
+        descriptor = open();
+      }
+      const length = writeSync(descriptor, line);
+      size += length;
+    },
+    close,
   };
+}
 
+export function openAudit(options: AuditOptions): Audit {
+  const { folder, now, print, rotateAt = 8 * 1024 * 1024 } = options;
+  const file =
+    folder === undefined ? undefined : openLogFile(join(folder, "audit.jsonl"), rotateAt);
+  const ration = createRation(now);
   const tell = (event: EventName, fields: Fields): void => {
     const entry: Record<string, string | number | boolean | undefined> = {};
     for (const [key, value] of Object.entries(fields)) {
@@ -115,12 +126,11 @@ export function openAudit(options: AuditOptions): Audit {
     }
     const complete: AuditEvent = { at: new Date(now()).toISOString(), event, ...entry };
     print?.(complete);
-    if (path === undefined) return;
     try {
-      write(path, `${JSON.stringify(complete)}\n`);
+      file?.write(`${JSON.stringify(complete)}\n`);
     } catch {
       // A full disk must not turn a refusal or a login into an error; the next event tries a fresh handle.
-      close();
+      file?.close();
     }
   };
   const tellLeftOut = (anyway?: boolean): void => {
@@ -138,7 +148,7 @@ export function openAudit(options: AuditOptions): Audit {
     },
     close: () => {
       tellLeftOut(true);
-      close();
+      file?.close();
     },
   };
 }
