@@ -18,7 +18,7 @@ export interface Fixture {
   close(): Promise<void>;
 }
 
-function certificate(hosts: readonly string[]): { ca: string; cert: string; key: string } {
+export function certificate(hosts: readonly string[]): { ca: string; cert: string; key: string } {
   const folder = mkdtempSync(join(tmpdir(), "postern-tls-"));
   const openssl = (...words: string[]): void => {
     const run = Bun.spawnSync(["openssl", ...words], { cwd: folder, stderr: "pipe" });

@@ -14,15 +14,33 @@ export async function callAdmin<T>(
   path: string,
   body?: unknown,
 ): Promise<T> {
-  const init: RequestInit = {
+  const request = requestOf(method, path, body);
+  return resultOf((await viaSocket(config, ...request)) ?? (await inProcess(config, ...request)));
+}
+
+/** The same of a server that runs; undefined when none does. */
+export async function callRunning<T>(
+  config: Pick<Config, "data">,
+  method: string,
+  path: string,
+  body?: unknown,
+): Promise<T | undefined> {
+  const response = await viaSocket(config, ...requestOf(method, path, body));
+  return response && resultOf(response);
+}
+
+const requestOf = (method: string, path: string, body?: unknown): [string, RequestInit] => [
+  `http://postern${ADMIN_PATH}${path}`,
+  {
     method,
     ...(body !== undefined && {
       body: JSON.stringify(body),
       headers: { "content-type": "application/json" },
     }),
-  };
-  const url = `http://postern${ADMIN_PATH}${path}`;
-  const response = (await viaSocket(config, url, init)) ?? (await inProcess(config, url, init));
+  },
+];
+
+async function resultOf<T>(response: Response): Promise<T> {
   const answer: unknown = await response.json();
   if (response.ok) return answer as T;
   const { error_description: description } = answer as { error_description?: string };
@@ -30,7 +48,7 @@ export async function callAdmin<T>(
 }
 
 async function viaSocket(
-  config: Config,
+  config: Pick<Config, "data">,
   url: string,
   init: RequestInit,
 ): Promise<Response | undefined> {

@@ -23,17 +23,24 @@ export async function check(given: GivenSettings, json: boolean): Promise<number
   const path = readDataFolder(given, process.env);
   const settings = readSettings(given);
   const unsafeFolder = settings instanceof FatalError ? false : settings.unsafeFolder;
-  const report = await lookInto(path, async (folder) => {
-    const options = { folder, unsafeFolder, now: wallClock };
-    return reportOf(
-      folder,
-      settings instanceof FatalError ? settings : undefined,
-      await readAtOnce(folder, (files) => inspect(options, files), isSound),
-    );
-  });
+  const refusal = settings instanceof FatalError ? settings : undefined;
+  const report = await examine(path, unsafeFolder, (folder, found) =>
+    reportOf(folder, refusal, found),
+  );
   process.stdout.write(`${json ? JSON.stringify(report, null, 2) : reportText(report)}\n`);
   return report.exit_code;
 }
+
+/** What is in a data folder, and what a start would do with it. @throws {FatalError} when there is none */
+export const examine = <T>(
+  path: string,
+  unsafeFolder: boolean,
+  report: (folder: DataFolder, found: Inspection) => T,
+): Promise<T> =>
+  lookInto(path, async (folder) => {
+    const options = { folder, unsafeFolder, now: wallClock };
+    return report(folder, await readAtOnce(folder, (files) => inspect(options, files), isSound));
+  });
 
 /** The settings of a start; a start refuses what cannot be read. */
 function readSettings(given: GivenSettings): ReturnType<typeof readConfig> | FatalError {

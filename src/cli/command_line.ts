@@ -6,6 +6,10 @@ import { nearest } from "../values.ts";
 
 /** Flags of single commands. */
 export const commandFlags = {
+  as: {
+    placeholder: "<client>",
+    help: "logs in as this one does: claude, claude-code, chatgpt, cursor, vscode, codex, gemini and others, or all",
+  },
   salvage: { placeholder: "<new folder>", help: "write what can be saved into a new folder" },
   force: { placeholder: "", help: "replace the file when there is one" },
   "revoke-all": {

@@ -69,6 +69,7 @@ const commands: readonly Entry[] = [
   { words: ["attempts"], parameters: "", help: "list clients that tried to connect: how far each came, and what to try", command: withConfig(listAttempts) },
   { words: ["audit"], parameters: "", flags: ["follow", "limit", "level", "event", "about"], help: "print the audit trail", command: audit },
   { words: ["revoke-all"], parameters: "", help: "end every login, API key and browser session", command: withConfig(revokeAll) },
+  { words: ["doctor"], parameters: "[URL]", flags: ["as"], help: "look at everything from the outside in, and say what breaks which client", command: doctor },
   { words: ["check"], parameters: "", flags: ["salvage"], help: "say what is in the data folder, what is damaged, what a start would do", command: check },
   { words: ["backup"], parameters: "<file>", flags: ["force"], help: "write a .tar.gz of the data folder, or a folder when it ends in /; the server may run", command: backup },
   { words: ["restore"], parameters: "<file>", flags: ["revoke-all"], help: "put a backup, or any copy of a data folder, in place of the data folder", command: restore },
@@ -109,8 +110,9 @@ export function findCommand(line: CommandLine): { command: Command; rest: readon
   );
   if (!entry) throw unknownCommand(words[0] ?? "");
   const rest = words.slice(entry.words.length);
-  const expected = entry.parameters === "" ? 0 : entry.parameters.split(" ").length;
-  if (rest.length !== expected) {
+  const parameters = entry.parameters.split(" ").filter(Boolean);
+  const needed = parameters.filter((each) => !each.startsWith("["));
+  if (rest.length < needed.length || rest.length > parameters.length) {
     throw new FatalError(
       `postern ${entry.words.join(" ")} takes ${entry.parameters || "no more words"}`,
       { exitCode: 2, hint: "see postern --help" },
@@ -122,6 +124,11 @@ export function findCommand(line: CommandLine): { command: Command; rest: readon
 
 function add(line: CommandLine): Promise<number> {
   return addClient(readConfig(line.given, process.env), line);
+}
+
+async function doctor(line: CommandLine, [url]: readonly string[]): Promise<number> {
+  const { doctor: look } = await import("./doctor/doctor.ts");
+  return look(line, url);
 }
 
 async function dev(line: CommandLine): Promise<number> {

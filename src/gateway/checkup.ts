@@ -22,9 +22,9 @@ export interface Arrived {
 }
 
 /** Comes with every answer to the doctor, to see whether it comes through. */
-const ECHO_HEADER = "mcp-session-id";
+export const ECHO_HEADER = "mcp-session-id";
 /** Milliseconds between the two events of the slow stream. */
-const STREAM_PAUSE = 1500;
+export const STREAM_PAUSE = 600;
 /** Bytes of a body that is read. */
 const BODY = 64 * 1024;
 

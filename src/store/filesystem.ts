@@ -16,6 +16,21 @@ const memories: ReadonlyMap<number, string> = new Map([
   [0x858458f6, "ramfs"],
 ]);
 
+/** Those that a start says nothing about, and a person may want to know of. */
+const others: ReadonlyMap<number, string> = new Map([
+  [0x65735546, "FUSE"],
+  [0x01021997, "9p"],
+  [0x794c7630, "overlayfs"],
+  [0xef53, "ext4"],
+  [0x58465342, "XFS"],
+  [0x9123683e, "Btrfs"],
+  [0x2fc12fc1, "ZFS"],
+]);
+
+/** What a file system is called; undefined for the less common ones. */
+export const fileSystemName = (type: number): string | undefined =>
+  [networks, memories, others].map((names) => names.get(type >>> 0)).find(Boolean);
+
 const syncers: readonly [string, RegExp][] = [
   ["iCloud", /[/\\](Mobile Documents|iCloud ?Drive)([/\\]|$)/i],
   ["Dropbox", /[/\\]Dropbox( \([^/\\]+\))?([/\\]|$)/i],
