@@ -174,6 +174,8 @@ export function nearest(word: string, words: readonly string[]): string | undefi
   };
   const ranked = words
     .map((candidate) => ({ candidate, score: distance(word, candidate) }))
+    // Of two letters, both may be wrong: then it is another word.
+    .filter(({ candidate, score }) => score < Math.max(word.length, candidate.length))
     .toSorted((a, b) => a.score - b.score)[0];
   return ranked && ranked.score <= Math.max(2, word.length / 3) ? ranked.candidate : undefined;
 }

@@ -22,22 +22,17 @@ export interface BegunCheckup {
   readonly cookie?: string;
   readonly version: string;
   readonly pid: number;
-  /** User that the server runs as; absent on Windows. */
-  readonly user?: number;
   readonly data: string;
-  /** Epoch milliseconds. */
-  readonly now: number;
   readonly issuer: string;
   readonly hosts: readonly string[];
   readonly port: number;
   readonly registration: "open" | "with a token" | "closed";
-  readonly trusted_proxies: "auto" | readonly string[];
+  /** Whether it serves https itself. */
+  readonly tls: boolean;
   readonly servers: readonly {
     readonly path: string;
     readonly resource: string;
     readonly scopes: readonly string[];
-    /** Whether an MCP server of its own stands behind. */
-    readonly built_in: boolean;
   }[];
   /** The metadata documents by path. */
   readonly documents: Readonly<Record<string, unknown>>;
@@ -66,10 +61,8 @@ export async function beginCheckup({ actor }: Asked, deps: Deps): Promise<BegunC
     id: checkup.id,
     key,
     ...(session && { cookie: session.cookie.split(";", 1)[0] ?? "" }),
-    ...(process.geteuid && { user: process.geteuid() }),
     version,
     pid: process.pid,
-    now: deps.now(),
     ...surroundings(deps),
   };
 }
@@ -79,16 +72,9 @@ function surroundings({
   initialAccessTokenHash,
 }: Deps): Pick<
   BegunCheckup,
-  | "data"
-  | "issuer"
-  | "hosts"
-  | "port"
-  | "registration"
-  | "trusted_proxies"
-  | "servers"
-  | "documents"
+  "data" | "issuer" | "hosts" | "port" | "registration" | "tls" | "servers" | "documents"
 > {
-  const { data, issuer, hosts, port, servers, trustedProxies } = config;
+  const { data, issuer, hosts, port, servers, tlsCert, acme } = config;
   const open = initialAccessTokenHash === undefined ? "open" : "with a token";
   const documents = [...metadataDocuments(config)].map(([path, document]): [string, unknown] => [
     path,
@@ -100,13 +86,8 @@ function surroundings({
     hosts,
     port,
     registration: config.registration ? open : "closed",
-    trusted_proxies: trustedProxies,
-    servers: servers.map(({ path, resource, scopes, upstream }) => ({
-      path,
-      resource,
-      scopes,
-      built_in: upstream === undefined,
-    })),
+    tls: tlsCert !== "" || acme !== "",
+    servers: servers.map(({ path, resource, scopes }) => ({ path, resource, scopes })),
     documents: Object.fromEntries(documents),
   };
 }

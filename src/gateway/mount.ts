@@ -19,10 +19,12 @@ export async function gateway(
     if (answer) return answer;
   }
   const context = await guard(request, server, deps, call);
-  if (server.command) return deps.stdio.handle(request, context, call);
-  if (server.upstream === undefined) return whoami(request, context, deps, call);
+  const { command, upstream } = server;
+  if (!command && upstream === undefined) return whoami(request, context, deps, call);
   try {
-    return await forward(request, context, deps, call);
+    return await (command
+      ? deps.stdio.handle(request, context, call)
+      : forward(request, context, deps, call));
   } catch (error) {
     if (error instanceof OAuthError) {
       deps.attempts.see(

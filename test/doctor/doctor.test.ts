@@ -1,7 +1,7 @@
 // postern doctor, the real program, against the real server behind real TLS proxies: what is good is left in peace, and
 // what is bad is found, named, and the clients that it breaks with it. Afterwards nothing is left of the look.
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { chmodSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import {
@@ -10,7 +10,10 @@ import {
   programCommand,
   startPostern,
   stopProcesses,
+  freePort,
+  launch,
 } from "../process.ts";
+import { certificate } from "../internet.ts";
 import { callMcp, logIn, temporaryFolder } from "../server.ts";
 import { type Front, type Habits, startFront } from "./front.ts";
 
@@ -475,6 +478,32 @@ describe.concurrent("the server itself", () => {
       await shut.kill();
     },
   );
+
+  test("serves https itself", async () => {
+    const path = folder();
+    const { ca, cert, key } = certificate(["localhost"]);
+    for (const [name, text] of Object.entries({ ca, cert, key })) {
+      writeFileSync(join(path, name), text, { mode: 0o600 });
+    }
+    const port = String(await freePort());
+    const data = join(path, "data");
+    const server = launch({
+      data,
+      port,
+      url: `https://localhost:${port}`,
+      tlsCert: join(path, "cert"),
+      tlsKey: join(path, "key"),
+    });
+    while (!existsSync(join(data, "setup-link"))) await Bun.sleep(10);
+    const outcome = await run(["--data", data, "--json"], {
+      NODE_EXTRA_CA_CERTS: join(path, "ca"),
+    });
+    expect(outcome.stdout.match(/"id": "[^"]*",\s*"level": "(bad|attention)"/g)).toEqual([
+      expect.stringContaining("no-owner"),
+    ]);
+    expect(outcome.stdout).toContain("it answers on 127.0.0.1");
+    await server.end("SIGTERM");
+  });
 
   test("goes on serving its clients meanwhile, under a path of its own", async () => {
     const based = await startPostern({ base: "/base" });

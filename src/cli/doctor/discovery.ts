@@ -7,7 +7,7 @@ import { type Target, aTool, callHeaders } from "./target.ts";
 type Fault = "blocked" | "missing" | "redirected" | "changed" | "silent";
 
 /** What is wrong with an answer that should be this document. */
-export function faultOf(answer: Answer, document: unknown): Fault | undefined {
+function faultOf(answer: Answer, document: unknown): Fault | undefined {
   const { status } = answer;
   if (status === 0 || status >= 500) return "silent";
   if (isRedirect(answer)) return "redirected";

@@ -196,7 +196,7 @@ function callStop(method: string, answer: Answer) {
     "call",
     `${method} fails with a good token: ${why}`,
     [502, 504].includes(answer.status)
-      ? "Start the MCP server behind, and check --upstream."
+      ? "Look whether the MCP server behind runs, and check --upstream or its command."
       : "Look at the log of the MCP server behind.",
   );
 }

@@ -69,7 +69,9 @@ export async function checkHops(
   if (!target.origin.startsWith("https:")) return [];
   const shared = ["the limits on guessed passwords: all clients look like one"];
   if (hops.length === 0) {
-    if (!isLoopbackHost(peer)) return [good("hop", `clients come from their own addresses`)];
+    // Without a proxy, this machine is a client like any other.
+    if (checkup.tls || !isLoopbackHost(peer))
+      return [good("hop", "clients come from their own addresses")];
     return [
       attention("hop-missing", "the proxy does not say from where a client comes", {
         breaks: shared,

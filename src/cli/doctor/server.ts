@@ -50,14 +50,15 @@ function aboutServer(checkup: BegunCheckup): Finding[] {
 
 /** Asks the server itself, past every proxy. */
 export async function checkPort(checkup: BegunCheckup, ask: Ask): Promise<Finding[]> {
-  const { hosts, port, issuer, key } = checkup;
+  const { hosts, port, issuer, key, tls } = checkup;
   const [{ resource } = { resource: issuer }] = checkup.servers;
   const { host, pathname } = new URL(resource);
   const findings: Finding[] = [];
   for (const address of hosts) {
     const near = `${plain(address)}:${port}`;
-    const answer = await ask(`http://${near}${pathname}`, {
+    const answer = await ask(`${tls ? "https" : "http"}://${near}${pathname}`, {
       method: "POST",
+      anyCertificate: true,
       headers: { host, authorization: `Bearer pcu_${key}.seen` },
       body: "{}",
     });
@@ -84,9 +85,13 @@ const plain = (address: string): string =>
       ? `[${address === "::" ? "::1" : address}]`
       : address;
 
-async function checkSaving({ hosts, port, issuer }: BegunCheckup, ask: Ask): Promise<Finding[]> {
+async function checkSaving(
+  { hosts, port, issuer, tls }: BegunCheckup,
+  ask: Ask,
+): Promise<Finding[]> {
   const base = new URL(issuer).pathname.replace(/\/$/, "");
-  const answer = await ask(`http://${plain(hosts[0] ?? "")}:${port}${base}/readyz`);
+  const url = `${tls ? "https" : "http"}://${plain(hosts[0] ?? "")}:${port}${base}/readyz`;
+  const answer = await ask(url, { anyCertificate: true });
   if (answer.status !== 503) return [];
   return [
     bad("not-saving", "it cannot save changes at the moment", {
