@@ -329,7 +329,7 @@ describe("the running server", () => {
     ]);
     expect([one.status, two.status].toSorted()).toEqual([303, 410]);
     expect(existsSync(join(server.folder, "setup-link"))).toBe(false);
-    expect((await server.browser.get(pathname + search)).status).toBe(410);
+    expect((await server.fetch(pathname + search)).status).toBe(410);
   });
 
   test("a second process on the folder says whom it waits for, and exits 75", async () => {
