@@ -7,12 +7,13 @@ import {
   fsyncSync,
   mkdirSync,
   openSync,
+  readdirSync,
   readSync,
   realpathSync,
   statSync,
 } from "node:fs";
 import { hostname } from "node:os";
-import { dirname, join, resolve } from "node:path";
+import { basename, dirname, join, resolve } from "node:path";
 import { promisify } from "node:util";
 import { FatalError, reason } from "../errors.ts";
 
@@ -58,17 +59,24 @@ export const RESTORING = ".restoring";
 /** What a name in the data folder stands for. */
 export type NameKind = "file" | "temporary" | "kept" | "lock" | "socket" | "tolerated" | "foreign";
 
+/** Of what a restore keeps: the folder as it was before, under its time. */
+const BEFORE = String.raw`before-\d{8}T[\d.]+Z`;
+/** At the end of the names of files and folders that are being written. */
+const PART = String.raw`\.[\w-]{8}\.part`;
+
 const kinds: readonly [NameKind, RegExp][] = [
   [
     "temporary",
     /^((state|acme)\.json\.\d+|((state|config|restore)\.json|audit\.jsonl(\.\d+)?)\.restoring)$/,
   ],
+  ["temporary", new RegExp(`^${BEFORE}${PART}$`)],
   ["kept", /\.(corrupt|edited|schema)-/],
   ["file", /^(state\.json(\.prev)?|journal\.\d{12,}\.jsonl|audit\.jsonl.*)$/],
   ["file", /^((acme|config|restore)\.json|setup-link|\.lock\.json)$/],
   ["lock", /^\.lock$/],
   ["socket", /^admin\.sock$/],
-  ["tolerated", /^(README\.md|\.gitignore|\.gitkeep|\.DS_Store|lost\+found|before-\d{8}T[\d.]+Z)$/],
+  ["tolerated", /^(README\.md|\.gitignore|\.gitkeep|\.DS_Store|lost\+found)$/],
+  ["tolerated", new RegExp(`^${BEFORE}$`)],
 ];
 
 export const kindOf = (name: string): NameKind =>
@@ -189,6 +197,15 @@ export function unusable(path: string, error: unknown): unknown {
     exitCode: exitCodeOf(code),
     cause: error,
   });
+}
+
+/** Names beside a data folder of what an interrupted restore did not finish writing. */
+export function unfinishedBeside(folder: DataFolder): string[] {
+  const start = `${basename(folder.path)}.`;
+  const rest = new RegExp(`^${BEFORE}${PART}$`);
+  return readdirSync(dirname(folder.path)).filter(
+    (name) => name.startsWith(start) && rest.test(name.slice(start.length)),
+  );
 }
 
 /** A moment (epoch ms) as it stands in names: 20261121T103107.123Z */

@@ -141,7 +141,7 @@ async function listFolder(
   const names = readdirSync(folder.path).toSorted();
   checkEntries(folder, names, notice);
   const temporary = names.filter((name) => kindOf(name) === "temporary");
-  for (const name of temporary) rmSync(folder.at(name), { force: true });
+  for (const name of temporary) rmSync(folder.at(name), { recursive: true, force: true });
   if (temporary.length > 0) await folder.sync();
   const foreign = foreignNotice(folder, names);
   if (foreign) notice(foreign);

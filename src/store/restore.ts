@@ -14,6 +14,7 @@ import {
   errorCode,
   kindOf,
   nameTime,
+  unfinishedBeside,
 } from "./files.ts";
 import type { FolderFiles } from "./recovery.ts";
 
@@ -69,6 +70,7 @@ function stageFiles(folder: DataFolder, files: Files): void {
  * @throws {FatalError} exit code 78: it cannot be finished; nothing was changed
  */
 export async function finishRestore(folder: DataFolder): Promise<boolean> {
+  sweepBeside(folder);
   const names = readdirSync(folder.path);
   if (!names.includes(RESTORE)) return false;
   const settings = readSettings(folder);
@@ -83,6 +85,16 @@ export async function finishRestore(folder: DataFolder): Promise<boolean> {
   rmSync(folder.at(RESTORE));
   await folder.sync();
   return settings !== readSettings(folder);
+}
+
+/** Half of a folder that was to be kept aside, where the whole of it still is in the folder. */
+function sweepBeside(folder: DataFolder): void {
+  try {
+    for (const name of unfinishedBeside(folder))
+      rmSync(join(dirname(folder.path), name), { recursive: true, force: true });
+  } catch {
+    // Above the folder may be somebody else's place, which we may neither read nor change.
+  }
 }
 
 const readSettings = (folder: DataFolder): string =>

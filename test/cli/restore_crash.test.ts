@@ -96,6 +96,7 @@ needs("strace", "linux")(
       outcomes.push(isUnfinished ? "finished later" : isNew ? "new" : "old");
       expect([line, is]).toEqual([line, isNew ? NEW : OLD]);
       expect(readdirSync(data).filter((each) => each.includes("restor"))).toEqual([]);
+      expect(readdirSync(dirname(data)).filter((each) => each.endsWith(".part"))).toEqual([]);
       // What the new one replaced is never only on its way to safety.
       if (isNew) expect(isCopied).toEqual([4]);
       else expect((await run(["restore", file, "--data", data])).exitCode).toBe(0);

@@ -1,7 +1,7 @@
 // The numbered steps of a start up to the replay, on folders written by hand.
 import { afterEach, describe, expect, test } from "bun:test";
-import { existsSync, readFileSync, readdirSync, statSync } from "node:fs";
-import { dirname, join } from "node:path";
+import { existsSync, mkdirSync, readFileSync, readdirSync, statSync, writeFileSync } from "node:fs";
+import { basename, dirname, join } from "node:path";
 import { recover } from "../../src/store/recovery.ts";
 import { needs } from "../needs.ts";
 import {
@@ -69,6 +69,23 @@ describe("a start", () => {
   test("STORE recovery 1: a socket that was left is removed", async () => {
     const { path } = await load({ "admin.sock": "" });
     expect(existsSync(join(path, "admin.sock"))).toBe(false);
+  });
+
+  test("STORE recovery 2: halves of what a restore was to keep aside are swept, and nothing else", async () => {
+    const path = freshFolder();
+    const parent = dirname(path);
+    const name = basename(path);
+    const half = "before-20261121T000000.000Z.AbC_12-x.part";
+    const others = [`${name}.before-20261121T000000.000Z`, `${name}.mine.part`, `other.${half}`];
+    for (const each of [`${name}.${half}`, ...others, join(name, half)]) {
+      mkdirSync(join(parent, each));
+      writeFileSync(join(parent, each, "state.json"), "half");
+    }
+    const { notices } = await openFolder(path);
+    expect(kindsOf(notices)).toEqual(["new"]);
+    const left = readdirSync(parent).filter((each) => each !== name);
+    expect(left.toSorted()).toEqual(others.toSorted());
+    expect(existsSync(join(path, half))).toBe(false);
   });
 
   test("STORE recovery 2: temporary snapshots are swept, other names are told and kept", async () => {
