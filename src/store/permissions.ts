@@ -94,7 +94,9 @@ function checkOwner(path: string, { uid }: Stats, user: number | undefined): voi
   if (user === undefined || uid === user) return;
   throw new FatalError(`${path} belongs to user ${uid}, and this is user ${user}`, {
     exitCode: 77,
-    hint: `start as that user, or give it away: sudo chown -R ${user} ${quoted(path)}`,
+    hint:
+      `start as that user (in a container: user: "${uid}"), ` +
+      `or give it away: sudo chown -R ${user} ${quoted(path)}`,
   });
 }
 

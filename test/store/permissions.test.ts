@@ -147,7 +147,10 @@ describe("owners", () => {
     chownSync(path, 1234, 1234);
     const error = await refusal(path);
     expect(error.exitCode).toBe(77);
-    expect(error.hint).toContain(`sudo chown -R 0 '${path}'`);
+    expect(error.message).toBe(`${path} belongs to user 1234, and this is user 0`);
+    expect(error.hint).toBe(
+      `start as that user (in a container: user: "1234"), or give it away: sudo chown -R 0 '${path}'`,
+    );
   });
 
   needs("root")("a file of somebody else in our folder is refused too", async () => {
