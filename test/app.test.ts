@@ -3,7 +3,8 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { createApp } from "../src/app.ts";
-import { type TestServer, startServer } from "./server.ts";
+import { routes } from "../src/app.ts";
+import { Browser, type TestServer, startServer } from "./server.ts";
 
 let server: TestServer;
 beforeAll(async () => {
@@ -127,4 +128,43 @@ describe("what nobody expected", () => {
     expect(answer.headers.get("www-authenticate")).toBeNull();
     await expectNothingTold(answer);
   });
+});
+
+describe("the route table", () => {
+  const send = (method: string, path: string): Promise<Response> =>
+    new Browser(server).send(path.replace("/**", "/grants"), {
+      method,
+      headers: { origin: server.config.origin, "sec-fetch-site": "same-origin" },
+      ...(method !== "GET" && { body: new URLSearchParams({ token: "x", grant_type: "x" }) }),
+    });
+  const rows = routes.map(({ method, path, who }) => [method, path, who] as const);
+
+  test.each(rows.filter(([, , who]) => who === "owner"))(
+    "%s %s is for the %s: nobody else gets an answer",
+    async (method, path) => {
+      const { status, headers } = await send(method, path);
+      const login = status === 303 && headers.get("location") === "/login";
+      // Who is signed out may sign out.
+      const harmless = path === "/logout" && status === 200;
+      expect([status, login || harmless || (status >= 400 && status < 500)]).toEqual([
+        status,
+        true,
+      ]);
+    },
+  );
+
+  test.each(rows.filter(([, , who]) => who === "client"))(
+    "%s %s is for a %s: nobody else gets an answer",
+    async (method, path) => {
+      expect([400, 401]).toContain((await send(method, path)).status);
+    },
+  );
+
+  test.each(routes.filter(({ source }) => source.startsWith("RFC")))(
+    "$path is handled where $source is cited",
+    ({ source, handler }) => {
+      const file = join(import.meta.dir, `../src/oauth/${handler.name}.ts`);
+      expect(readFileSync(file, "utf8")).toContain(source.split(" §", 1)[0] ?? "");
+    },
+  );
 });
