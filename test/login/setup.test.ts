@@ -23,5 +23,9 @@ describe("the setup link is the only way to become the owner", () => {
     expect((await browser.get(`/setup?token=${token}`)).status).toBe(200);
     expect((await browser.post("/setup", { ...fields, token })).status).toBe(303);
     expect((await browser.post("/setup", { ...fields, token })).status).toBe(410);
+    // Opened once more: the owner goes on, everybody else is told.
+    const again = await browser.get(`/setup?token=${token}`);
+    expect([again.status, again.headers.get("location")]).toEqual([303, "/connect"]);
+    expect((await new Browser(server).get(`/setup?token=${token}`)).status).toBe(410);
   });
 });
