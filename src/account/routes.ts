@@ -1,4 +1,5 @@
 // The rows of the route table (app.ts) under /account: pages for the signed-in owner, and the POSTs of their forms.
+import { attempts } from "./attempts.ts";
 import type { Handler } from "../deps.ts";
 import {
   browsers,
@@ -39,6 +40,7 @@ export const accountRoutes: readonly AccountRoute[] = [
   { method: "GET",  path: "/account/browsers",           handler: browsers },
   { method: "POST", path: "/account/browsers/end",       handler: signOutOne },
   { method: "POST", path: "/account/browsers/purge",     handler: signOutOthers },
+  { method: "GET",  path: "/account/attempts",           handler: attempts },
   { method: "GET",  path: "/account/everything",         handler: confirmEverything },
   { method: "POST", path: "/account/everything",         handler: endEverything },
 ];

@@ -10,6 +10,7 @@ const places = [
   ["/account/clients", "Clients"],
   ["/account/keys", "API keys"],
   ["/account/browsers", "Browsers"],
+  ["/account/attempts", "Attempts"],
   ["/connect", "Connect a client"],
 ] as const;
 export type Place = (typeof places)[number][0];

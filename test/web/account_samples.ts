@@ -1,8 +1,10 @@
 // Samples of the account pages, for the tests that look at every page.
+import type { AttemptRow } from "../../src/admin/attempts.ts";
 import type { ClientRow } from "../../src/admin/clients.ts";
 import type { GrantRow } from "../../src/admin/grants.ts";
 import type { KeyRow } from "../../src/admin/keys.ts";
 import type { AccountFrame } from "../../src/web/account_frame.ts";
+import { attemptsPage } from "../../src/web/attempts_page.ts";
 import { browsersPage } from "../../src/web/browsers_page.ts";
 import { clientsPage, removeBody } from "../../src/web/clients_page.ts";
 import { confirmPage, renamePage } from "../../src/web/confirm_page.ts";
@@ -88,6 +90,54 @@ function clientRows(say: Say): ClientRow[] {
     { ...row, label: say("The one of the phone"), verified_host: say("claude.ai"), source: "cimd" },
     { ...row, client_name: say("\u0421laude"), grants: 0, expires_at: NOW + 3600 },
     { ...row, source: "static", grants: 0, redirect_uris: [], resource_server: say(resource) },
+  ];
+}
+
+function attemptRows(say: Say): AttemptRow[] {
+  const at = { first_at: NOW - 700, last_at: NOW - 600, times: 1 };
+  const passed = { ...at, outcome: "passed" } as const;
+  const row: AttemptRow = {
+    id: "aB3dE5fG",
+    started_at: NOW - 700,
+    last_at: NOW - 600,
+    network: "203.0.113.0/24",
+    agent: say("claude-code/2.1.329"),
+    client_name: say("Claude Code"),
+    steps: [
+      { step: "challenge", ...passed },
+      { step: "metadata", ...passed, times: 2 },
+      { step: "registration", ...passed },
+      { step: "authorization", ...passed, times: 2 },
+      { step: "login", ...passed },
+      { step: "consent", ...passed },
+      { step: "code", ...passed, request: "gz4BSOTf-a" },
+    ],
+    last: "code",
+    verdict: {
+      state: "stopped",
+      where: "stopped after: browser sent back to the client with the code",
+      cause: say("The browser was sent to an address of the client's own machine."),
+      remedies: ["Over SSH: forward the port of the address.", "Keep the client open."],
+    },
+  };
+  const look = { state: "looked", where: "looked, and came no further" } as const;
+  return [
+    row,
+    {
+      ...row,
+      last: "registration",
+      steps: [{ step: "registration", ...at, outcome: "refused", request: "gz4BSOTf-i" }],
+      verdict: {
+        state: "stopped",
+        where: "refused at: registration",
+        cause: say("The client was told: “redirect_uris[0] uses the scheme javascript”."),
+        remedies: ["Update the client."],
+      },
+    },
+    { ...row, verdict: { state: "under way", where: "so far: opened the browser" } },
+    { ...row, verdict: { state: "connected", where: "connected" } },
+    { ...row, agent: "", verdict: { ...look, cause: say("It asked once.") } },
+    { ...row, agent: say("curl/8"), verdict: look },
   ];
 }
 
@@ -178,6 +228,8 @@ export function accountSamples(base: string, say: Say): Samples {
       }),
     "account-keys-end": () =>
       confirmPage({ ...confirm, here: "/account/keys", body: endKeyBody(keys[0]!, NOW) }),
+    "account-attempts": () => attemptsPage({ ...frame, attempts: attemptRows(say) }),
+    "account-attempts-empty": () => attemptsPage({ ...frame, attempts: [] }),
     "account-browsers": () =>
       browsersPage({ ...frame, sessions: [{ ...session, own: true }, session, session] }),
   };
