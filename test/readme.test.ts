@@ -12,15 +12,18 @@ const root = join(import.meta.dir, "..");
 const read = (path: string): string => readFileSync(join(root, path), "utf8");
 const readme = read("README.md");
 
+/** Code in a cell: a bar would end the cell. */
+const code = (text: string): string => (text === "" ? "" : `\`${text.replaceAll("|", "\\|")}\``);
+/** Text in a cell: what stands in angle brackets would be a tag. */
+const plain = (text: string): string => text.replaceAll("|", "\\|").replaceAll("<", "\\<");
+
 const settingsTable = (): string =>
   [
     "| flag | variable | default | what it does |",
     "| --- | --- | --- | --- |",
-    ...settingRows().map(({ flag, variable, fallback, help }) =>
-      `| \`${flag}\` | \`${variable}\` | ${fallback === "" ? "" : `\`${fallback}\``} | ${help} |`.replaceAll(
-        /<([^>]*\|[^>]*)>/g,
-        (text) => text.replaceAll("|", "\\|"),
-      ),
+    ...settingRows().map(
+      ({ flag, variable, fallback, help }) =>
+        `| ${code(flag)} | ${code(variable)} | ${code(fallback)} | ${plain(help)} |`,
     ),
   ].join("\n");
 
@@ -35,6 +38,18 @@ test("the settings table is the one of src/settings.ts (UPDATE_README=1 writes i
     );
   }
   expect(marked.exec(read("README.md"))?.[2]).toBe(wanted);
+});
+
+test("no text of README.md or docs/ is lost as a tag", () => {
+  const files = ["README.md", ...new Glob("docs/*.md").scanSync(root)];
+  const tags = files.flatMap((file) => {
+    const text = read(file)
+      .replaceAll(/^```[\s\S]*?^```/gm, "")
+      .replaceAll(/`[^`]*`/g, "")
+      .replaceAll(/<!--[\s\S]*?-->|<br>|\\</g, "");
+    return (text.match(/<[a-z/][^>]*>/gi) ?? []).map((tag) => `${file} ${tag}`);
+  });
+  expect(tags).toEqual([]);
 });
 
 test("the settings that need a restart are the ones of src/settings.ts", () => {
