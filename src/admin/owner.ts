@@ -54,10 +54,8 @@ export async function changePassword(
     return { owner: "created", revoked: 0, keys: 0 };
   });
   removeSetupLink(deps);
-  deps.audit.record(result.owner === "created" ? "setup" : "password_changed", {
-    grants: result.revoked,
-    keys: result.keys,
-    ...actorFields(actor),
-  });
+  const { owner, revoked: grants, keys } = result;
+  if (owner === "created") deps.audit.record("setup", actorFields(actor));
+  else deps.audit.record("password_changed", { grants, keys, ...actorFields(actor) });
   return result;
 }

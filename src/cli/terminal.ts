@@ -65,6 +65,8 @@ const silent = new Set<AuditEvent["event"]>([
 /** "10:31:07 login address=127.0.0.1"; undefined for what the terminal says in other words. */
 export function eventLine({ at, event, ...fields }: AuditEvent): string | undefined {
   if (silent.has(event)) return undefined;
+  // Whoever sets the password by a command, a file or `dev` says so.
+  if (event === "setup" && fields["via"] === "command") return undefined;
   return [at.slice(11, 19), event.replaceAll("_", " "), fieldsText(fields)].join(" ").trimEnd();
 }
 
