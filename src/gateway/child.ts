@@ -2,7 +2,7 @@
 // link.ts's.
 import { reason } from "../errors.ts";
 import { lineSplitter } from "./lines.ts";
-import { processTree } from "./process_tree.ts";
+import { processTree, signalGroup } from "./process_tree.ts";
 
 export interface ChildOptions {
   readonly command: readonly string[];
@@ -70,8 +70,8 @@ export function startChild(options: ChildOptions): Child {
     readLogs(process.stderr, options.onLog),
   ]);
   const ended = process.exited.then(async () => {
-    // Its tree lost its root: what is left of the group goes too.
-    kill();
+    // What is left of the group goes too.
+    signalGroup(process.pid, "SIGKILL");
     await Promise.race([reading, Bun.sleep(LAST_WORDS)]);
     options.onEnd(broken ?? endingOf(process));
   });

@@ -25,24 +25,30 @@ export interface Pooled {
   mirrored?: ReadonlyMap<string, readonly MirroredParameter[]>;
 }
 
-async function pooled(bridge: Bridge, key: string, make: () => Promise<Pooled>): Promise<Pooled> {
-  for (;;) {
-    const known = bridge.pool.get(key);
-    if (!known) break;
-    const found = await known;
-    if (!found.running.isGone()) return found;
-    if (bridge.pool.get(key) === known) bridge.pool.delete(key);
-  }
-  const made = make();
-  bridge.pool.set(key, made);
+async function pooled(
+  bridge: Bridge,
+  key: string,
+  make: (onEnd: () => void) => Promise<Pooled>,
+): Promise<Pooled> {
+  const { pool } = bridge;
+  const known = pool.get(key);
+  const found = await known;
+  if (found && !found.running.isGone()) return found;
+  // Another request may have been first to see that it is gone.
+  if (pool.get(key) !== known) return pooled(bridge, key, make);
+  const forget = (): void => {
+    if (pool.get(key) === made) pool.delete(key);
+  };
+  const made = make(forget);
+  pool.set(key, made);
   // A failed start is told to those who wait for it; the next request tries again.
-  made.catch(() => bridge.pool.delete(key));
+  made.catch(forget);
   return made;
 }
 
 /** The child that sessions of one revision share. @throws {Unavailable} */
 export function sharedByRevision(bridge: Bridge, revision: string): Promise<Pooled> {
-  return pooled(bridge, `session ${revision}`, async () => {
+  return pooled(bridge, `session ${revision}`, async (onEnd) => {
     const members = (): Session[] =>
       [...bridge.sessions.values()].filter((session) => session.running === running);
     const running: Running = await bridge.supervisor.start({
@@ -50,6 +56,7 @@ export function sharedByRevision(bridge: Bridge, revision: string): Promise<Pool
       identity: {},
       // No client waits for another one that is slow.
       room: () => undefined,
+      onEnd,
       isHeard: () => members().some(({ outbox }) => outbox.isHeard()),
       stray: (message, line) => {
         const refusal = refuseQuestion(message);
@@ -77,11 +84,12 @@ export function stateless(
   key: string,
   identity: Role["identity"],
 ): Promise<Pooled> {
-  return pooled(bridge, `stateless ${key}`, async () => {
+  return pooled(bridge, `stateless ${key}`, async (onEnd) => {
     const running: Running = await bridge.supervisor.start({
       shared: true,
       identity,
       room: () => undefined,
+      onEnd,
       isHeard: () => false,
       stray: (message) => {
         const refusal = refuseQuestion(message);

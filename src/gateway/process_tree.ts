@@ -45,15 +45,11 @@ function descendantsOf(root: number): Process[] {
 }
 
 export interface ProcessTree {
-  /** To the whole tree; what it has lost in the meantime to init included. */
+  /** To the group and to all that was ever seen below its leader, what init has adopted since included. */
   signal(signal: "SIGTERM" | "SIGKILL"): void;
 }
 
-/**
- * The tree of a process that leads its own group (`detached`).
- *
- * @param pid not yet reaped, or gone with its group still there: the kernel gives the number to nobody else
- */
+/** The tree of a process that leads its own group (`detached`), and runs. */
 export function processTree(pid: number): ProcessTree {
   const known = new Map<number, Process>();
   const look = (): void => {
@@ -62,18 +58,21 @@ export function processTree(pid: number): ProcessTree {
   look();
   return {
     signal: (signal) => {
-      if (process.platform === "win32") {
-        // There are no groups and no signals: the tool of the system ends a tree.
-        if (signal === "SIGKILL") Bun.spawnSync(["taskkill", "/PID", `${pid}`, "/T", "/F"]);
-        return;
-      }
-      look();
-      send(-pid, signal);
+      // Of a leader that is gone nothing new can be learned.
+      if (readProcess(pid)) look();
+      signalGroup(pid, signal);
       for (const { pid: each, start } of known.values()) {
         if (readProcess(each)?.start === start) send(each, signal);
       }
     },
   };
+}
+
+/** The kernel gives the number of a group to nobody else while one of it runs. */
+export function signalGroup(pid: number, signal: "SIGTERM" | "SIGKILL"): void {
+  if (process.platform !== "win32") send(-pid, signal);
+  // There are no groups and no signals: the tool of the system ends a tree.
+  else if (signal === "SIGKILL") Bun.spawnSync(["taskkill", "/PID", `${pid}`, "/T", "/F"]);
 }
 
 function send(pid: number, signal: NodeJS.Signals): void {

@@ -82,20 +82,25 @@ export function endSession(bridge: Bridge, session: Session): void {
 
 /** The child of a session, started if there is none. @throws {Unavailable} */
 export async function runningOf(bridge: Bridge, session: Session): Promise<Running> {
-  for (;;) {
-    const known = session.starting;
-    const running = await known?.catch(() => undefined);
-    if (running && !running.isGone()) {
-      running.touch();
-      return running;
-    }
-    // Another request may have been first to see it.
-    if (session.starting !== known) continue;
-    const starting = begin(bridge, session);
-    session.starting = starting;
-    session.running = await starting;
-    return session.running;
+  session.starting ??= begin(bridge, session);
+  const { starting } = session;
+  // Another request may be first to see that it is gone.
+  const release = (): void => {
+    if (session.starting !== starting) return;
+    session.starting = undefined;
+    session.running = undefined;
+  };
+  const running = await starting.catch((error: unknown) => {
+    release();
+    throw error;
+  });
+  if (running.isGone()) {
+    release();
+    return runningOf(bridge, session);
   }
+  session.running = running;
+  running.touch();
+  return running;
 }
 
 async function begin(bridge: Bridge, session: Session): Promise<Running> {
@@ -106,6 +111,11 @@ async function begin(bridge: Bridge, session: Session): Promise<Running> {
     isHeard: () => session.outbox.isHeard() || [...session.speakers].some((each) => each.isHeard()),
     stray: (message, line) => route(session, message, line),
     room: session.outbox.room,
+    onEnd: () => {
+      if (session.running !== running) return;
+      session.running = undefined;
+      session.starting = undefined;
+    },
   });
   if (session.revision !== undefined) await repeatHandshake(bridge, session, running);
   return running;

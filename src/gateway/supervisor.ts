@@ -36,6 +36,8 @@ export interface Role {
   readonly stray: (message: Message, line: string) => void;
   /** What it has to wait for before it may say more. */
   readonly room: () => Promise<unknown> | undefined;
+  /** It is gone, wanted or not. */
+  readonly onEnd: () => void;
   /** Whether somebody listens to it without asking. */
   readonly isHeard: () => boolean;
 }
@@ -229,6 +231,7 @@ function end(state: State, ward: Ward, ending: string): void {
   const words = `${state.name} ${ending}`;
   // Whose requests fail may want it stopped.
   const isWanted = ward.stopping;
+  ward.role.onEnd();
   ward.link.end(isWanted ? `${state.name} was stopped` : words);
   state.tell("child_ended", { process: ward.child.pid, reason: ending });
   if (isWanted) return;

@@ -1,6 +1,6 @@
 // The processes of a stdio server: how they start, crash, come back and end, and that nothing of them is left.
 import { describe, expect, test } from "bun:test";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { readConfig } from "../../src/config.ts";
@@ -269,6 +269,31 @@ describe("many sessions", () => {
       expect((await stage.post(request(1, "x"), headers)).status).toBe(200);
     }
     expect(stage.state()).toMatchObject({ running: 3, sessions: 12 });
+  });
+
+  needs("linux")("leave no process, pipe or memory behind when they are dropped", async () => {
+    const reply = { protocolVersion: "2025-11-25", capabilities: {}, serverInfo: { name: "s" } };
+    const answer = JSON.stringify({ jsonrpc: "2.0", id: 0, result: reply });
+    const script = `while read -r line; do echo '${answer}'; done`;
+    const stage = startStdioStage(JSON.stringify(["sh", "-c", script]), {
+      bounds: { children: 4, sessions: 50 },
+    });
+    const open = async (): Promise<void> => {
+      const dropped = await stage.post(initialize("2025-11-25"));
+      expect((await messageOf(dropped)).id).toBe(0);
+    };
+    const children = (): number =>
+      readFileSync(`/proc/self/task/${process.pid}/children`, "utf8").split(" ").length - 1;
+    const files = (): number => readdirSync("/proc/self/fd").length;
+    const before = [children(), files()];
+    for (let count = 0; count < 20; count++) await open();
+    const [, early = 0] = [children(), files()];
+    for (let count = 0; count < 150; count++) await open();
+    expect(stage.state()).toMatchObject({ running: 4, sessions: 50, started: 170, crashed: 0 });
+    expect(files()).toBeLessThanOrEqual(early + 2);
+    await stage.stdio.close();
+    expect(children()).toBe(before[0] ?? 0);
+    await until(() => files() <= (before[1] ?? 0) + 3);
   });
 
   test("are refused with a clear error when every process is busy", async () => {
