@@ -32,6 +32,7 @@ import {
 } from "./admin/sessions.ts";
 import { listAudit } from "./admin/trail.ts";
 import { showServer } from "./admin/server.ts";
+import { listServers } from "./admin/servers.ts";
 import { recordError } from "./audit.ts";
 import type { Deps } from "./deps.ts";
 import { OAuthError, errorResponse } from "./errors.ts";
@@ -51,6 +52,7 @@ export interface AdminRoute {
 // prettier-ignore
 export const adminRoutes: readonly AdminRoute[] = [
   { method: "GET",    path: "/server",         verb: showServer },
+  { method: "GET",    path: "/servers",        verb: listServers },
   { method: "GET",    path: "/clients",        verb: listClients },
   { method: "POST",   path: "/clients",        verb: addClient },
   { method: "POST",   path: "/clients/purge",  verb: purgeClients },

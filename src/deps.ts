@@ -6,6 +6,7 @@ import type { Checkups } from "./checkup.ts";
 import type { Config, Server } from "./config.ts";
 import type { Lines } from "./gateway/dial.ts";
 import type { ServerCredentials } from "./gateway/credentials.ts";
+import type { Upstreams } from "./gateway/sights.ts";
 import type { Stdio } from "./gateway/stdio.ts";
 import type { Limits } from "./limits.ts";
 import type { Metrics } from "./metrics.ts";
@@ -50,6 +51,8 @@ export interface Deps {
   readonly credentials: ServerCredentials;
   /** The servers behind that are commands. */
   readonly stdio: Stdio;
+  /** What was seen of those that speak HTTP. */
+  readonly upstreams: Upstreams;
   /** Clients on their way in, as far as they came. */
   readonly attempts: Attempts;
   /** Check-ups of `postern doctor` that run. */

@@ -227,7 +227,8 @@ export function variables(text: string): References {
     return at < 0 ? [entry, `env:${entry}`] : [entry.slice(0, at), entry.slice(at + 1)];
   });
   for (const [name, value] of entries) {
-    if (!/^[A-Za-z_][A-Za-z0-9_]*$/.test(name)) throw new Error(`"${name}" is no variable name`);
+    // What stands there may be a value that slipped out of its place.
+    if (!/^[A-Za-z_][A-Za-z0-9_]*$/.test(name)) throw new Error("expected NAME=value");
     if (/^POSTERN_/i.test(name) || /^env:POSTERN_/i.test(value)) {
       throw new Error("POSTERN_ variables are Postern's own");
     }
@@ -246,7 +247,7 @@ export function headerLines(text: string): References {
     return [entry.slice(0, at), entry.slice(at + 1).trim()];
   });
   for (const [name, value] of entries) {
-    if (!/^[!#$%&'*+.^`|~\w-]+$/.test(name)) throw new Error(`"${name}" is no header name`);
+    if (!/^[!#$%&'*+.^`|~\w-]+$/.test(name)) throw new Error("expected Name: value");
     if (notForOwners.test(name.toLowerCase()))
       throw new Error(`the header ${name} is not yours to set`);
     if (/[\r\n\0]/.test(value)) throw new Error(`the header ${name} has a line end in it`);

@@ -106,6 +106,21 @@ describe("what is refused, in one line, with exit code 2", () => {
     [{ trustedProxies: "10.0.0.0/8/8" }, "not a network"],
     [{ allowedOrigins: "example.com" }, "not an origin"],
     [{ upstream: "localhost:3000" }, "http(s) URL"],
+    [{ command: '"x' }, "left open"],
+    [{ command: "[1]" }, "array of strings"],
+    [{ command: " " }, "a program"],
+    [{ command: "x", processes: "two" }, "per-session or shared"],
+    [{ command: "x", upstream: "http://a.test/" }, "a command and an upstream"],
+    [{ command: "x", headers: "a: b" }, "headers and no upstream"],
+    [{ env: "A=b" }, "no command"],
+    [{ workingFolder: "/tmp" }, "no command"],
+    [{ command: "x", env: "1=b" }, "NAME=value"],
+    [{ command: "x", env: "A=env:POSTERN_X" }, "Postern's own"],
+    [{ upstream: "http://a.test/", headers: "a" }, "Name: value"],
+    [{ upstream: "http://a.test/", headers: "a b: c" }, "Name: value"],
+    [{ upstream: "http://a.test/", headers: "X-Postern-User: c" }, "not yours"],
+    [{ upstream: "http://a.test/", headers: '{"a":1}' }, "text for each name"],
+    [{ upstream: "http://a.test/", headers: '{"a":"b\\r\\nc: d"}' }, "line end"],
   ])("%p: %s", (given, words) => {
     const error = failure(() => readConfig(given));
     expect(error.exitCode).toBe(2);
@@ -226,6 +241,74 @@ describe("the command line", () => {
     for (const { flag, variable } of settingRows()) {
       expect(text).toContain(flag);
       expect(text).toContain(variable);
+    }
+  });
+});
+
+describe("the server behind", () => {
+  test.each<[string, string[]]>([
+    ["npx -y server /home/me/notes", ["npx", "-y", "server", "/home/me/notes"]],
+    [`a "b c"  'd "e' f\\ g h"i"'j'`, ["a", "b c", 'd "e', "f g", "hij"]],
+    [`a "" '' "\\"" $HOME ~ *`, ["a", "", "", '"', "$HOME", "~", "*"]],
+    ['["a","b c",""]', ["a", "b c", ""]],
+  ])("the command %s", (command, words) => {
+    expect(readConfig({ command }).servers[0].command).toEqual(words);
+  });
+
+  test("the words behind -- are the command, where a server is started", () => {
+    const commandOf = (...argv: string[]): unknown => {
+      const { command } = parseCommandLine(argv).given;
+      return command === undefined ? undefined : JSON.parse(command);
+    };
+    expect(commandOf("--", "npx", "-y", "--port", "1")).toEqual(["npx", "-y", "--port", "1"]);
+    expect(commandOf("serve", "--port", "1", "--", "x", "--", "y")).toEqual(["x", "--", "y"]);
+    expect(commandOf("dev", "--", "x")).toEqual(["x"]);
+    expect(commandOf("--")).toBeUndefined();
+    const line = parseCommandLine(["grants", "revoke", "--", "-id"]);
+    expect([line.words, line.given.command]).toEqual([["grants", "revoke", "-id"], undefined]);
+  });
+
+  test("variables and headers, as text and as JSON", () => {
+    const command = "x";
+    const env = "A, B=env:C,D=file:/e f ,G=h=i,";
+    const expected = { A: "env:A", B: "env:C", D: "file:/e f", G: "h=i" };
+    expect(readConfig({ command, env }).servers[0].env).toEqual(expected);
+    expect(readConfig({ command, env: JSON.stringify(expected) }).servers[0].env).toEqual(expected);
+    const upstream = "http://a.test/";
+    const headers = "Authorization: Bearer x: y\n  X-Key:file:/k  \n";
+    expect(readConfig({ upstream, headers }).servers[0].headers).toEqual({
+      Authorization: "Bearer x: y",
+      "X-Key": "file:/k",
+    });
+  });
+
+  test("several of every kind in config.json", () => {
+    const own = join(folder, "kinds");
+    mkdirSync(own);
+    const servers = [
+      { path: "/a", upstream: "http://a.test/mcp", headers: { Authorization: "file:/a" } },
+      { path: "/b", command: ["b", "c d"], env: { X: "env:Y" }, workingFolder: "/tmp" },
+      { path: "/c", command: "c 'd e'", processes: "per-session", scopes: ["x", "y"] },
+      { path: "/d" },
+    ];
+    writeFileSync(join(own, "config.json"), JSON.stringify({ servers, processes: "shared" }));
+    const found = readConfig({ data: own }).servers;
+    expect(found.map(({ path, command, processes }) => [path, command, processes])).toEqual([
+      ["/a", undefined, "shared"],
+      ["/b", ["b", "c d"], "shared"],
+      ["/c", ["c", "d e"], "per-session"],
+      ["/d", undefined, "shared"],
+    ]);
+    expect(found[0].headers).toEqual({ Authorization: "file:/a" });
+    expect(found[1]).toMatchObject({ env: { X: "env:Y" }, workingFolder: "/tmp" });
+    expect(found[2]?.scopes).toEqual(["x", "y"]);
+  });
+
+  test("a value that may be a secret is not repeated", () => {
+    const upstream = "http://a.test/";
+    for (const headers of ["Bearer s3cret", '{"a":"s3cret', '{"a b":"s3cret"}']) {
+      const { message } = failure(() => readConfig({ upstream, headers }));
+      expect(message).not.toContain("s3cret");
     }
   });
 });

@@ -11,6 +11,7 @@ import {
 import { clientEnd, clientName, clients, removeUnused } from "./clients.ts";
 import { confirmEnd, connectionRename, connections, endConnections } from "./connections.ts";
 import { keyEnd, keyName, keys, makeKey } from "./keys.ts";
+import { servers } from "./servers.ts";
 
 interface AccountRoute {
   readonly method: "GET" | "POST";
@@ -37,6 +38,7 @@ export const accountRoutes: readonly AccountRoute[] = [
   { method: "POST", path: "/account/keys/revoke",        handler: keyEnd.answer },
   { method: "GET",  path: "/account/keys/rename",        handler: keyName.ask },
   { method: "POST", path: "/account/keys/rename",        handler: keyName.answer },
+  { method: "GET",  path: "/account/servers",            handler: servers },
   { method: "GET",  path: "/account/browsers",           handler: browsers },
   { method: "POST", path: "/account/browsers/end",       handler: signOutOne },
   { method: "POST", path: "/account/browsers/purge",     handler: signOutOthers },

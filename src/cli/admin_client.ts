@@ -2,7 +2,7 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { ADMIN_PATH, admin } from "../admin.ts";
-import type { Config } from "../config.ts";
+import type { Config, Server } from "../config.ts";
 import { FatalError, reason } from "../errors.ts";
 import { open } from "./open.ts";
 import { warn } from "./terminal.ts";
@@ -76,12 +76,19 @@ async function inProcess(config: Config, url: string, init: RequestInit): Promis
     log: () => undefined,
     warn,
   };
-  const opened = await open(config, quiet);
+  const opened = await open(withoutSecrets(config), quiet);
   try {
     return await admin(new Request(url, init), opened.deps);
   } finally {
     await opened.close();
   }
+}
+
+/** No verb asks a server behind anything, so what only the server's user may read is not needed. */
+function withoutSecrets(config: Config): Config {
+  const bare = (server: Server): Server => ({ ...server, headers: {}, env: {} });
+  const [first, ...rest] = config.servers;
+  return { ...config, registrationTokenFile: "", servers: [bare(first), ...rest.map(bare)] };
 }
 
 /** The path of one record: what was typed may hold anything. */

@@ -13,6 +13,7 @@ import { FatalError, reason } from "../errors.ts";
 import { readiness } from "../health.ts";
 import { credentialFiles, readCredentials } from "../gateway/credentials.ts";
 import { createLines } from "../gateway/dial.ts";
+import { createUpstreams } from "../gateway/sights.ts";
 import { type Stdio, openStdio } from "../gateway/stdio.ts";
 import { createLimits } from "../limits.ts";
 import { createPasswords, passwordProblem, verifyOwner } from "../login/owner.ts";
@@ -127,6 +128,7 @@ function openServers({ config, credentials, ...parts }: ServerParts): Stdio {
   const { store, audit, clock, terminal } = parts;
   const stdio = openStdio({
     monotonic: clock.monotonic,
+    now: store.now,
     environment: process.env,
     isAlive: async (id) =>
       ((await store.refresh_tokens.get(id)) ?? (await store.api_keys.get(id))) !== undefined,
@@ -150,6 +152,7 @@ const emptyMemory = (store: OpenStore, { monotonic }: Clock) => ({
   firstUses: createFirstUses(store, store.now),
   keyUses: createKeyUses(store, store.now),
   lines: createLines(),
+  upstreams: createUpstreams(store.now),
   attempts: createAttempts(store.now),
   checkups: new Map<string, Checkup>(),
   formKey: randomToken(),

@@ -18,6 +18,7 @@ import { listGrants, purgeGrants, renameGrant, revokeGrant, showGrant } from "./
 import { addKey, listKeys, purgeKeys, renameKey, revokeKey, showKey } from "./keys.ts";
 import { endSession, listSessions, revokeAll, setPassword } from "./owner_verbs.ts";
 import { serve } from "./serve.ts";
+import { listServers } from "./servers.ts";
 import { warn } from "./terminal.ts";
 
 type Command = (line: CommandLine, words: readonly string[]) => Promise<number>;
@@ -64,6 +65,7 @@ const commands: readonly Entry[] = [
   { words: ["keys", "revoke"], parameters: "<id>", help: "end an API key", command: withConfig(revokeKey) },
   { words: ["keys", "purge"], parameters: "", help: "take away API keys that have expired", command: withConfig(purgeKeys) },
   { words: ["keys"], parameters: "", help: "list API keys", command: withConfig(listKeys) },
+  { words: ["servers"], parameters: "", help: "list the servers behind: whether they answer or run, last errors", command: withConfig(listServers) },
   { words: ["sessions", "revoke"], parameters: "<id>", help: "sign a browser out", command: withConfig(endSession) },
   { words: ["sessions"], parameters: "", help: "list browsers that are signed in", command: withConfig(listSessions) },
   { words: ["attempts"], parameters: "", help: "list clients that tried to connect: how far each came, and what to try", command: withConfig(listAttempts) },

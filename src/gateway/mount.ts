@@ -5,7 +5,7 @@ import type { Call, Deps } from "../deps.ts";
 import { OAuthError } from "../errors.ts";
 import { answerCheckup } from "./checkup.ts";
 import { guard } from "./guard.ts";
-import { forward } from "./proxy.ts";
+import { UpstreamError, forward } from "./proxy.ts";
 import { whoami } from "./whoami.ts";
 
 export async function gateway(
@@ -22,11 +22,13 @@ export async function gateway(
   const { command, upstream } = server;
   if (!command && upstream === undefined) return whoami(request, context, deps, call);
   try {
-    return await (command
-      ? deps.stdio.handle(request, context, call)
-      : forward(request, context, deps, call));
+    if (command) return await deps.stdio.handle(request, context, call);
+    const answer = await forward(request, context, deps, call);
+    deps.upstreams.answered(server, request, answer.status);
+    return answer;
   } catch (error) {
     if (error instanceof OAuthError) {
+      if (error instanceof UpstreamError) deps.upstreams.failed(server, error.what);
       deps.attempts.see(
         { step: "call", family: context.family, error },
         originOf(request, call, deps),

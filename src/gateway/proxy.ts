@@ -56,10 +56,14 @@ interface Exchange {
 }
 
 /** What went wrong behind us. */
-class UpstreamError extends OAuthError {
-  constructor(sentence: string, status: 502 | 504, detail: string) {
-    super("server_error", `the MCP server behind Postern ${sentence}`, { status, detail });
+export class UpstreamError extends OAuthError {
+  /** What the server did: "cannot be reached". */
+  readonly what: string;
+
+  constructor(what: string, status: 502 | 504, detail: string) {
+    super("server_error", `the MCP server behind Postern ${what}`, { status, detail });
     this.name = "UpstreamError";
+    this.what = what;
   }
 }
 

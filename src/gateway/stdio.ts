@@ -63,6 +63,8 @@ export interface StdioOptions {
   readonly environment: Readonly<Record<string, string | undefined>>;
   /** Milliseconds that no clock change moves. */
   readonly monotonic: () => number;
+  /** Epoch milliseconds. */
+  readonly now: () => number;
   /** Whether a login or a key still is. */
   readonly isAlive: (family: string) => Promise<boolean>;
   /** A line for the operator, with the server's name. */
@@ -142,7 +144,7 @@ function openBridge(
   server: Server,
   { variables = {}, secrets = [] }: Partial<Credentials> = {},
   bounds: Bounds,
-  { environment, monotonic, log, tell }: StdioOptions,
+  { environment, monotonic, now, log, tell }: StdioOptions,
 ): Bridge {
   return {
     server,
@@ -157,6 +159,7 @@ function openBridge(
       environment: { ...childEnvironment(environment), ...variables },
       bounds,
       monotonic,
+      now,
       log: logWithin((line) => log(server, line), secrets, monotonic),
       tell: (event, facts) => tell(event, server, { ...facts }),
     }),

@@ -1,6 +1,7 @@
 // The child processes of one server: starting them with back-off, within bounds, ending those that nobody uses, saying what
 // happened. Who talks to which child is session.ts's and stateless.ts's.
 import { reason } from "../errors.ts";
+import { seconds } from "../primitives.ts";
 import { type Child, type ChildBounds, startChild } from "./child.ts";
 import { type Link, openLink } from "./link.ts";
 import type { Message } from "./jsonrpc.ts";
@@ -60,6 +61,8 @@ export interface SupervisorOptions {
   readonly bounds: SupervisorBounds;
   /** Milliseconds that no clock change moves. */
   readonly monotonic: () => number;
+  /** Epoch milliseconds. */
+  readonly now: () => number;
   /** A line that a child wrote for people. */
   readonly log: (line: string) => void;
   /** What happened to a child. */
@@ -74,8 +77,9 @@ export interface ChildrenState {
   readonly started: number;
   /** Ends that nobody asked for. */
   readonly crashed: number;
-  /** Of the last such end or failed start. */
-  readonly lastError: string | undefined;
+  /** Of the last such end or failed start; epoch seconds. */
+  readonly failed_at?: number;
+  readonly last_error?: string;
 }
 
 export interface Supervisor {
@@ -107,7 +111,7 @@ interface State extends SupervisorOptions {
   closed: boolean;
   started: number;
   crashed: number;
-  lastError: string | undefined;
+  failure: { readonly failed_at: number; readonly last_error: string } | undefined;
   failures: number;
   retryAt: number;
 }
@@ -119,7 +123,7 @@ export function openSupervisor(options: SupervisorOptions): Supervisor {
     closed: false,
     started: 0,
     crashed: 0,
-    lastError: undefined,
+    failure: undefined,
     failures: 0,
     retryAt: 0,
   };
@@ -131,7 +135,7 @@ export function openSupervisor(options: SupervisorOptions): Supervisor {
       running: state.wards.size,
       started: state.started,
       crashed: state.crashed,
-      lastError: state.lastError,
+      ...state.failure,
     }),
     close: async () => {
       state.closed = true;
@@ -149,7 +153,7 @@ async function start(state: State, role: Role): Promise<Running> {
   const wait = state.retryAt - state.monotonic();
   if (wait > bounds.shortWait) {
     const seconds = Math.ceil(wait / 1000);
-    const why = state.lastError ?? "it did not start";
+    const why = state.failure?.last_error ?? "it did not start";
     throw new Unavailable(`${why}; Postern tries again in ${seconds} s`);
   }
   if (wait > 0) await Bun.sleep(wait);
@@ -243,7 +247,7 @@ function end(state: State, ward: Ward, ending: string): void {
 /** @param spoke whether it had worked: then the first new start comes at once */
 function fail(state: State, words: string, spoke: boolean): void {
   const { bounds } = state;
-  state.lastError = words;
+  state.failure = { failed_at: seconds(state.now()), last_error: words };
   state.failures++;
   const steps = spoke ? state.failures - 2 : state.failures - 1;
   const wait = steps < 0 ? 0 : Math.min(bounds.longestBackOff, bounds.backOff * 2 ** steps);

@@ -10,6 +10,7 @@ const places = [
   ["/account/clients", "Clients"],
   ["/account/keys", "API keys"],
   ["/account/browsers", "Browsers"],
+  ["/account/servers", "Servers"],
   ["/account/attempts", "Attempts"],
   ["/connect", "Connect a client"],
 ] as const;

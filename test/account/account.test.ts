@@ -278,7 +278,7 @@ test("a link that says something was done says only what the table has", async (
     "done=ended&count=1e9",
   ])
     expect(await text(query)).toStartWith(
-      "Connections Clients API keys Browsers Attempts Connect a client Sign out Connections No",
+      "Connections Clients API keys Browsers Servers Attempts Connect a client Sign out Connections No",
     );
 });
 

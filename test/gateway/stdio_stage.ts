@@ -59,6 +59,7 @@ export function startStdioStage(command: string, options: StdioStageOptions = {}
   const stdio = openStdio({
     environment,
     monotonic: () => performance.now(),
+    now: () => Date.now(),
     isAlive: async (family) => family !== "ended",
     log: (_server, line) => void log.push(line),
     tell: (event, _server, facts) => {
@@ -95,8 +96,7 @@ export function startStdioStage(command: string, options: StdioStageOptions = {}
     events,
     pid: () => pid,
     context: contextOf(config, options.context),
-    state: () =>
-      stdio.state(first) ?? { running: 0, started: 0, crashed: 0, lastError: "", sessions: 0 },
+    state: () => stdio.state(first) ?? { running: 0, started: 0, crashed: 0, sessions: 0 },
     post: (message, headers = {}, signal) =>
       fetch(url, {
         method: "POST",

@@ -3,6 +3,7 @@ import type { AttemptRow } from "../../src/admin/attempts.ts";
 import type { ClientRow } from "../../src/admin/clients.ts";
 import type { GrantRow } from "../../src/admin/grants.ts";
 import type { KeyRow } from "../../src/admin/keys.ts";
+import type { ServerState } from "../../src/admin/servers.ts";
 import type { AccountFrame } from "../../src/web/account_frame.ts";
 import { attemptsPage } from "../../src/web/attempts_page.ts";
 import { browsersPage } from "../../src/web/browsers_page.ts";
@@ -10,6 +11,7 @@ import { clientsPage, removeBody } from "../../src/web/clients_page.ts";
 import { confirmPage, renamePage } from "../../src/web/confirm_page.ts";
 import { connectionsPage, endBody, everythingBody } from "../../src/web/connections_page.ts";
 import { endKeyBody, keysPage, newKeyPage } from "../../src/web/keys_page.ts";
+import { serversPage } from "../../src/web/servers_page.ts";
 import type { Samples } from "./samples.ts";
 
 const NOW = 1_790_000_000;
@@ -141,6 +143,26 @@ function attemptRows(say: Say): AttemptRow[] {
   ];
 }
 
+function serverStates(say: Say): ServerState[] {
+  const common = { name: say("Notes"), resource: say(resource), scopes: [say("notes:read")] };
+  const stdio = { ...common, kind: "stdio", processes: "per-session" } as const;
+  const failure = { failed_at: NOW - 90, last_error: say("Notes ended with exit code 1") };
+  return [
+    { ...common, kind: "built-in" },
+    { ...common, kind: "http", reachable: true },
+    {
+      ...common,
+      kind: "http",
+      reachable: false,
+      answered_at: NOW - 3600,
+      forgot_at: NOW - 7200,
+      ...failure,
+    },
+    { ...stdio, running: 0, started: 0, crashed: 0, sessions: 0 },
+    { ...stdio, running: 2, started: 9, crashed: 1, sessions: 3, ...failure },
+  ];
+}
+
 /** All samples, with `say` for every text that a stranger could have written. */
 export function accountSamples(base: string, say: Say): Samples {
   const frame: AccountFrame = {
@@ -211,6 +233,7 @@ export function accountSamples(base: string, say: Say): Samples {
         here: "/account/clients",
         body: removeBody(clients[2] ?? clientRows(say)[0]!),
       }),
+    "account-servers": () => serversPage({ ...frame, servers: serverStates(say) }),
     "account-keys": () => keysPage({ ...frame, keys, servers: keyServers }),
     "account-keys-empty": () =>
       keysPage({
