@@ -19,7 +19,7 @@ const script = (name: string, text: string): void => {
   chmodSync(join(commands, name), 0o755);
 };
 const parts =
-  "chromium strace xz zip unzip setpriv unshare mkfs.ext4 mkfs.xfs faketime openssl pebble".split(
+  "chromium strace xz zip unzip setpriv unshare mkfs.ext4 mkfs.xfs faketime openssl pebble nginx caddy systemd-analyze shellcheck".split(
     " ",
   );
 for (const name of parts) script(name, "exit 1");

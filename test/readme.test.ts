@@ -64,6 +64,7 @@ describe.each([
   "docs/admin-api.md",
   "docs/audit.md",
   "docs/conformance.md",
+  "docs/deploy.md",
   "docs/durability.md",
   "docs/security.md",
   "docs/servers.md",
@@ -124,7 +125,7 @@ const { scripts } = JSON.parse(read("package.json")) as { scripts: Record<string
 
 /** Commands of others that the documents use. */
 const others = new Set(
-  "caddy cloudflared cp curl nginx rsync sudo systemctl tailscale tar".split(" "),
+  "caddy cloudflared cp curl nginx rsync sh sudo systemctl tailscale tar".split(" "),
 );
 
 /** Understands a line of a shell as its programs would. @throws {Error} what is wrong with it */

@@ -16,9 +16,9 @@ describe.each(files)("%s", (file) => {
     const variables = [...text(file).matchAll(/\bPOSTERN_[A-Z_]+/g)].map(([name]) => name);
     const known = settingKeys.map(envName);
     expect(variables.filter((name) => !known.includes(name))).toEqual([]);
-    const flags = [...text(file).matchAll(/\bpostern (?:[a-z]+ )?--([a-z-]+)/g)].map(
-      ([, flag = ""]) => flag,
-    );
+    const flags = [
+      ...text(file).matchAll(/(?:with: postern|postern grants|bin\/postern) --([a-z-]+)/g),
+    ].map(([, flag = ""]) => flag);
     const allFlags = settingKeys.map((key) => settings[key].flag);
     expect(flags.filter((flag) => !allFlags.includes(flag))).toEqual([]);
   });
