@@ -34,18 +34,20 @@ export interface AuditOptions {
 const rationed = new Set<EventName>(["request_refused", "server_error"]);
 
 // Everything that we issue has one of these prefixes; what stands behind it never reaches a log.
-const secret = /\b(p(?:at|rt|ac|dc|ak|cs|cu)_)[A-Za-z0-9_.~-]+/g;
+// A word begins after an encoded character too: "%20pat_".
+const secret = /(?:\b|(?<=%[0-9A-Fa-f]{2}))(p(?:at|rt|ac|dc|ak|cs|cu)_)[A-Za-z0-9_.~-]+/g;
 const bearer = /\b(bearer|basic)\s+[A-Za-z0-9+/=_.~-]+/gi;
 
 /** Text of strangers for a terminal or a log: nothing in it ends the line, moves the cursor or changes the direction. */
 export const oneLine = (text: string): string =>
   text.replace(/[\u0000-\u001f\u007f-\u009f\u2028-\u202e\u2066-\u2069]/g, "\ufffd");
 
+/** Text with the tokens in it blanked out. */
+export const withoutSecrets = (text: string): string =>
+  text.replace(secret, "$1[redacted]").replace(bearer, "$1 [redacted]");
+
 /** Text as it may be logged: no token, on one line, at most 500 characters. */
-export function redact(text: string): string {
-  const safe = text.replace(secret, "$1[redacted]").replace(bearer, "$1 [redacted]");
-  return oneLine(safe.slice(0, 500));
-}
+export const redact = (text: string): string => oneLine(withoutSecrets(text).slice(0, 500));
 
 /** What every event that a request caused tells of it: who sent it, and the id that its answer carries. */
 export const sentBy = ({ requestId, address }: Pick<Call, "requestId" | "address">): Fields => ({

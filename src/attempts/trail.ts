@@ -1,6 +1,7 @@
 // Joins what single requests show to attempts of one client to get in. In memory, bounded by number and bytes, without a
 // secret: of requests and codes there is a hash. Only steps on the way in come here, never a refresh or a call of a
 // client that is in.
+import { withoutSecrets } from "../audit.ts";
 import type { OAuthError } from "../errors.ts";
 import { networkOf } from "../limits.ts";
 import { randomToken, seconds, sha256 } from "../primitives.ts";
@@ -231,7 +232,14 @@ function leastTelling({ kept }: Trail, newest: Kept): Kept {
 }
 
 const worthOf = (attempt: Attempt): number =>
-  isLook(attempt) ? 0 : attempt.steps.some(({ step }) => orderOf(step) >= orderOf("login")) ? 2 : 1;
+  isLook(attempt) ? 0 : attempt.steps.some(isOwners) ? 2 : 1;
 
-const cut = (text: string, longest: number): string =>
-  text.length > longest ? `${text.slice(0, longest - 1)}…` : text;
+/** Anybody can be refused: what passed at the login or after it took the owner. */
+const isOwners = ({ step, outcome }: Step): boolean =>
+  outcome === "passed" && orderOf(step) >= orderOf("login");
+
+/** People paste tokens where an id belongs. */
+const cut = (text: string, longest: number): string => {
+  const safe = withoutSecrets(text);
+  return safe.length > longest ? `${safe.slice(0, longest - 1)}…` : safe;
+};
