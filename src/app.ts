@@ -1,18 +1,12 @@
-// The one route table, and what happens to every request around its handler: path, Host and Origin checks, body limits,
-// CORS, error rendering. Deny by default: what the table does not name is 404.
+// What happens to every request around its handler: path, Host and Origin checks, body limits, CORS, error rendering. Deny
+// by default: what the route table (routes.ts) does not name is 404.
 import { H3, type H3Event, HTTPError, assertBodySize, serve } from "h3";
-import { adminApi } from "./account/api.ts";
-import { accountRoutes } from "./account/routes.ts";
-import { ADMIN_PATH } from "./admin.ts";
-import { originOf, seeRefusal } from "./attempts/sights.ts";
-import type { StepName } from "./attempts/steps.ts";
+import { seeRefusal } from "./attempts/sights.ts";
 import type { Config } from "./config.ts";
-import type { Call, Deps, Handler } from "./deps.ts";
+import type { Call, Deps } from "./deps.ts";
 import { recordError } from "./audit.ts";
 import { OAuthError, asOAuthError, errorResponse } from "./errors.ts";
-import { healthz, readyz } from "./health.ts";
 import type { Metrics, RouteCounts } from "./metrics.ts";
-import { gateway } from "./gateway/mount.ts";
 import {
   addCors,
   clientAddress,
@@ -21,68 +15,13 @@ import {
   isOwnHost,
   preflight,
 } from "./http.ts";
-import { authorize, redirectError } from "./oauth/authorize.ts";
-import { consent } from "./oauth/consent.ts";
-import { introspect } from "./oauth/introspect.ts";
-import { metadataDocuments, metadataResponse } from "./oauth/metadata.ts";
-import { register } from "./oauth/register.ts";
-import { revoke } from "./oauth/revoke.ts";
-import { token } from "./oauth/token.ts";
-import { connect, home } from "./login/home.ts";
-import { logIn, logInPage, logOut } from "./login/login.ts";
-import { setup, setupPage } from "./login/setup.ts";
+import { redirectError } from "./oauth/authorize.ts";
 import { randomId } from "./primitives.ts";
+import { type Route, mountsOf, nothingHere, unnamed } from "./routes.ts";
 import { errorPage } from "./web/error_page.ts";
 
-interface Route {
-  readonly method: "GET" | "POST" | "PUT" | "PATCH" | "DELETE";
-  /** Under the path of the public URL. */
-  readonly path: string;
-  readonly source: string;
-  readonly who: "anyone" | "owner" | "client" | "bearer";
-  readonly handler: Handler;
-  /** How errors look: JSON for programs, a page for people. */
-  readonly errors: "json" | "page";
-  /** Whether scripts of any web origin may call it. */
-  readonly cors: boolean;
-  /** Asked by bare address. */
-  readonly anyHost?: true;
-  /** Bytes of the largest body; absent: the handler streams it. */
-  readonly body?: number;
-  /** What a client tries with it on its way in. */
-  readonly step?: StepName;
-}
-
-const KB = 1024;
 /** Seconds after which a connection on which nothing moves is closed. */
 const IDLE = 10;
-const api = { errors: "json", cors: true } as const;
-const page = { errors: "page", cors: false, body: 32 * KB } as const;
-
-/** Every route under the public URL. Well-known documents and MCP endpoints are added from the configuration. */
-// prettier-ignore
-export const routes: readonly Route[] = [
-  { method: "GET",  path: "/",           source: "-",                who: "anyone", handler: home,       ...page },
-  { method: "GET",  path: "/healthz",    source: "-",                who: "anyone", handler: healthz,    ...api, anyHost: true },
-  { method: "GET",  path: "/readyz",     source: "-",                who: "anyone", handler: readyz,     ...api, anyHost: true },
-  { method: "GET",  path: "/authorize",  source: "RFC 6749 §3.1",    who: "anyone", handler: authorize,  ...page, step: "authorization" },
-  { method: "POST", path: "/consent",    source: "RFC 6749 §4.1.2",  who: "owner",  handler: consent,    ...page, step: "consent" },
-  { method: "POST", path: "/token",      source: "RFC 6749 §3.2",    who: "client", handler: token,      ...api, body: 16 * KB },
-  { method: "POST", path: "/register",   source: "RFC 7591 §3",      who: "anyone", handler: register,   ...api, body: 64 * KB, step: "registration" },
-  { method: "POST", path: "/revoke",     source: "RFC 7009 §2",      who: "client", handler: revoke,     ...api, body: 16 * KB },
-  { method: "POST", path: "/introspect", source: "RFC 7662 §2",      who: "client", handler: introspect, ...api, body: 16 * KB },
-  { method: "GET",  path: "/login",      source: "-",                who: "anyone", handler: logInPage,  ...page },
-  { method: "POST", path: "/login",      source: "-",                who: "anyone", handler: logIn,      ...page },
-  { method: "POST", path: "/logout",     source: "-",                who: "owner",  handler: logOut,     ...page },
-  { method: "GET",  path: "/setup",      source: "-",                who: "anyone", handler: setupPage,  ...page },
-  { method: "POST", path: "/setup",      source: "-",                who: "anyone", handler: setup,      ...page },
-  { method: "GET",  path: "/connect",    source: "-",                who: "owner",  handler: connect,    ...page },
-  ...accountRoutes.map((row): Route => ({ ...row, source: "-", who: "owner", ...page })),
-  ...(["GET", "POST", "PUT", "PATCH", "DELETE"] as const).map((method): Route => (
-    { method, path: `${ADMIN_PATH}/**`, source: "docs/admin-api.md", who: "owner", handler: adminApi, errors: "json", cors: false, body: 64 * KB })),
-];
-
-const gatewayMethods = ["GET", "POST", "DELETE"] as const;
 
 export interface App {
   readonly fetch: (request: Request) => Response | Promise<Response>;
@@ -106,7 +45,6 @@ export function createApp(deps: Deps): App {
 }
 
 function routedApp(deps: Deps): H3 {
-  const { config } = deps;
   const h3 = new H3({
     silent: true,
     onError: (error) => {
@@ -118,46 +56,10 @@ function routedApp(deps: Deps): H3 {
   // Unique over restarts, and cheaper than random bytes for every request.
   const start = randomId().slice(0, 8);
   let count = 0;
-  const mount = (path: string, rows: readonly Route[]): void => {
-    const mounted = mountOf(rows, deps.metrics);
-    h3.all(path, (event) => answer(event, mounted, `${start}-${(++count).toString(36)}`, deps));
-  };
-  const enabled = routes.filter((route) => route.path !== "/register" || config.registration);
-  for (const [path, rows] of Map.groupBy(enabled, (route) => config.basePath + route.path))
-    mount(path, rows);
-  for (const server of config.servers) {
-    const handler: Handler = (request, _deps, call) => gateway(request, server, deps, call);
-    const rows = gatewayMethods.map((method): Route => ({
-      ...api,
-      method,
-      path: server.path,
-      source: "RFC 6750, MCP",
-      who: "bearer",
-      handler,
-      step: "challenge",
-    }));
-    mount(server.path, rows);
-    mount(`${server.path}/**`, rows);
+  for (const [path, rows] of mountsOf(deps.config)) {
+    const mount = mountOf(rows, deps.metrics);
+    h3.all(path, (event) => answer(event, mount, `${start}-${(++count).toString(36)}`, deps));
   }
-  // Well-known paths are ours alone: an upstream's answer there would steer discovery.
-  const documents = metadataDocuments(config);
-  const wellKnown: Handler = (request, _deps, call) => {
-    const document = documents.get(call.path);
-    if (!document) throw nothingHere(call);
-    deps.attempts.see({ step: "metadata" }, originOf(request, call, deps));
-    return metadataResponse(document);
-  };
-  mount("/.well-known/**", [
-    {
-      ...api,
-      method: "GET",
-      path: "/.well-known/**",
-      source: "RFC 8414 §3, RFC 9728 §3",
-      who: "anyone",
-      handler: wellKnown,
-    },
-  ]);
-  mount("/**", []);
   return h3;
 }
 
@@ -178,18 +80,6 @@ function mountOf(rows: readonly Route[], metrics: Metrics): Mount {
   return { rows, counts };
 }
 
-const nothingHere = ({ path }: Call): OAuthError =>
-  new OAuthError("invalid_request", "there is nothing here", {
-    status: 404,
-    facts: { sent: [path] },
-  });
-
-/** Who asks for what no route names: a person who mistyped the address gets a page, a program JSON. */
-const unnamed = (request: Request): Pick<Route, "errors" | "cors" | "who"> => ({
-  ...(request.headers.get("accept")?.includes("text/html") ? page : api),
-  who: "anyone",
-});
-
 /** The address of an MCP server, opened in a browser by a person who has it from a terminal or a document. */
 const isLookedAt = (request: Request, { who }: Pick<Route, "who">): boolean =>
   who === "bearer" &&
@@ -206,14 +96,13 @@ async function answer(
   const began = deps.monotonic();
   const { req } = event;
   const { config } = deps;
-  const native = req;
   const call: Call = {
     // Well formed: what is not was refused by h3.
     path: decodeURIComponent(event.url.pathname),
     address: clientAddress(req.ip, req.headers, config),
     requestId,
-    keepOpen: () => native.runtime?.bun?.server?.timeout(native, 0),
-    letIdle: () => native.runtime?.bun?.server?.timeout(native, IDLE),
+    keepOpen: () => req.runtime?.bun?.server?.timeout(req, 0),
+    letIdle: () => req.runtime?.bun?.server?.timeout(req, IDLE),
   };
   const method = req.method === "HEAD" ? "GET" : req.method;
   const row = rows.find((candidate) => candidate.method === method);

@@ -2,7 +2,8 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { createApp, routes } from "../src/app.ts";
+import { createApp } from "../src/app.ts";
+import { routes } from "../src/routes.ts";
 import { Browser, type TestServer, startServer } from "./server.ts";
 
 let server: TestServer;

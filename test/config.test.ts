@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { routes } from "../src/app.ts";
+import { routes } from "../src/routes.ts";
 import { parseCommandLine } from "../src/cli/command_line.ts";
 import { helpText } from "../src/cli/run.ts";
 import { readConfig, unknownVariables } from "../src/config.ts";

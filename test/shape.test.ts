@@ -22,6 +22,7 @@ const layers = [
   ["main"],
   ["cli"],
   ["app"],
+  ["routes"],
   ["account"],
   ["admin", "alerts", "health", "tls"],
   ["gateway"],

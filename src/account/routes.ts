@@ -1,4 +1,4 @@
-// The rows of the route table (app.ts) under /account: pages for the signed-in owner, and the POSTs of their forms.
+// The rows of the route table (routes.ts) under /account: pages for the signed-in owner, and the POSTs of their forms.
 import { attempts } from "./attempts.ts";
 import type { Handler } from "../deps.ts";
 import {

@@ -1,6 +1,6 @@
 // Inputs made to be slow to read, and origins that would like to read along (P94, P99).
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { routes } from "../../src/app.ts";
+import { routes } from "../../src/routes.ts";
 import { REDIRECT, authorizationUrl, postToken, registerClient } from "../server.ts";
 import { type Stand, startStand } from "./stand.ts";
 
