@@ -87,7 +87,16 @@ export interface Reading {
  */
 export function readSettings(given: GivenSettings, environment: Environment = {}): Reading {
   const data = readDataFolder(given, environment);
-  const file = readConfigFile(join(data, CONFIG_FILE));
+  return readSettingsWith(readConfigFile(join(data, CONFIG_FILE)), given, environment);
+}
+
+/** The same with this content of config.json. */
+export function readSettingsWith(
+  file: Record<string, unknown> | undefined,
+  given: GivenSettings,
+  environment: Environment = {},
+): Reading {
+  const data = readDataFolder(given, environment);
   assertOnePlace(given, environment, file ?? {});
   const values = Object.fromEntries(
     settingKeys.map((key) => [key, readSetting(key, given, environment, file ?? {})]),
@@ -167,7 +176,8 @@ export function unknownVariables(environment: Environment): string[] {
   return Object.keys(environment).filter((name) => name.startsWith("POSTERN_") && !known.has(name));
 }
 
-function readConfigFile(path: string): Record<string, unknown> | undefined {
+/** The settings of a config.json as they stand there; undefined when there is none. @throws {FatalError} exit 2 */
+export function readConfigFile(path: string): Record<string, unknown> | undefined {
   let text: string;
   try {
     text = readFileSync(path, "utf8");

@@ -271,6 +271,7 @@ export const settings = {
     placeholder: "<https://...>",
     fallback: "",
     help: "URL that is told at once of new clients and connections, of tokens that come back, and of guessed passwords",
+    hidden: true,
     parse: (text) => (text === "" ? "" : upstreamUrl(text)),
   }),
   alertNtfy: setting({
@@ -278,6 +279,7 @@ export const settings = {
     placeholder: "<https://...>",
     fallback: "",
     help: "ntfy topic that is told the same",
+    hidden: true,
     parse: (text) => (text === "" ? "" : upstreamUrl(text)),
   }),
   alertCommand: setting({

@@ -6,6 +6,7 @@ import { nearest } from "../values.ts";
 
 /** Flags of single commands. */
 export const commandFlags = {
+  clients: { placeholder: "<names>", help: "clients that you use, separated by commas" },
   as: {
     placeholder: "<client>",
     help: "logs in as this one does: claude, claude-code, chatgpt, cursor, vscode, codex, gemini and others, or all",

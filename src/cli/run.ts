@@ -17,6 +17,7 @@ import { listClients, purgeClients, removeClient, renameClient, showClient } fro
 import { listGrants, purgeGrants, renameGrant, revokeGrant, showGrant } from "./grants.ts";
 import { addKey, listKeys, purgeKeys, renameKey, revokeKey, showKey } from "./keys.ts";
 import { endSession, listSessions, revokeAll, setPassword } from "./owner_verbs.ts";
+import { connect } from "./connect.ts";
 import { serve } from "./serve.ts";
 import { listServers } from "./servers.ts";
 import { warn } from "./terminal.ts";
@@ -48,6 +49,8 @@ interface Entry {
 const commands: readonly Entry[] = [
   { words: ["serve"], parameters: "", help: "start the server (the default)", command: ({ given }) => serve(() => readSettings(given, process.env)) },
   { words: ["dev"], parameters: "", help: "start with a temporary folder and a printed password, to try things out", command: dev },
+  { words: ["setup"], parameters: "", flags: ["clients"], help: "ask for public URL, MCP server, password and clients, and write them down; or take them from flags", command: setup },
+  { words: ["connect"], parameters: "[client]", help: "say what to paste or click in a client", command: connect },
   { words: ["clients", "show"], parameters: "<id>", help: "say what is known of a client", command: withConfig(showClient) },
   { words: ["clients", "rename"], parameters: "<id> <name>", help: "give a client a name of your own", command: withConfig(renameClient) },
   { words: ["clients", "remove"], parameters: "<id>", help: "remove a client and end its logins", command: withConfig(removeClient) },
@@ -126,6 +129,11 @@ export function findCommand(line: CommandLine): { command: Command; rest: readon
 
 function add(line: CommandLine): Promise<number> {
   return addClient(readConfig(line.given, process.env), line);
+}
+
+async function setup(line: CommandLine): Promise<number> {
+  const { setUp } = await import("./setup/setup.ts");
+  return setUp(line);
 }
 
 async function doctor(line: CommandLine, [url]: readonly string[]): Promise<number> {

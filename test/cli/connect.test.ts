@@ -1,0 +1,51 @@
+// postern connect: the real address, in the words of each client.
+import { afterAll, describe, expect, test } from "bun:test";
+import { connectText, connectable } from "../../src/cli/connect.ts";
+import { startPostern, stopProcesses } from "../process.ts";
+
+afterAll(stopProcesses);
+
+const publicServer = [{ name: "Notes", resource: "https://mcp.example.com/mcp" }];
+const localServer = [{ name: "localhost:7676/mcp", resource: "http://localhost:7676/mcp" }];
+
+describe.each(Object.entries(connectable))("%s", (_word, client) => {
+  test("is told the address", () => {
+    expect(connectText(client, publicServer)).toContain("https://mcp.example.com/mcp");
+  });
+
+  test("on this machine, or why not", () => {
+    const text = connectText(client, localServer);
+    if (client.hosted) expect(text).toMatch(/cannot reach localhost:7676/);
+    else expect(text).toContain("http://localhost:7676/mcp");
+  });
+
+  test("what is to be pasted as JSON is JSON", () => {
+    for (const [json] of connectText(client, publicServer).matchAll(/^ +\{.*$/gm)) {
+      expect(JSON.stringify(JSON.parse(json))).toContain('"notes"');
+    }
+  });
+});
+
+test("ten clients and more", () => {
+  expect(Object.keys(connectable).length).toBeGreaterThanOrEqual(10);
+});
+
+test("asks the running server, whatever settings it was started with", async () => {
+  const postern = await startPostern({ base: "/base" });
+  const one = await postern.run("connect", "claude-code");
+  expect(one).toEqual({
+    exitCode: 0,
+    stdout: `Claude Code\n    claude mcp add --scope user --transport http postern ${postern.url}\n  Then, in Claude Code: /mcp, choose postern, Authenticate.\n`,
+    stderr: "",
+  });
+  const all = await postern.run("connect");
+  expect(all.stdout.split("\n\n")).toHaveLength(Object.keys(connectable).length);
+  expect(JSON.parse((await postern.run("connect", "--json")).stdout)).toMatchObject([
+    { url: postern.url },
+  ]);
+  const odd = await postern.run("connect", "claude-cod");
+  expect([odd.exitCode, odd.stderr]).toEqual([
+    2,
+    expect.stringContaining("did you mean claude-code?"),
+  ]);
+});
