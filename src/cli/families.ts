@@ -1,7 +1,11 @@
 // The metrics of a server: what a scrape asks of the store and of the process. What is counted on the way is the counters'.
 import { readdirSync } from "node:fs";
 import { version } from "../../package.json";
-import { type Family, type Metrics, createMetrics } from "../metrics.ts";
+import type { Server } from "../config.ts";
+import type { Deps } from "../deps.ts";
+import type { UpstreamState } from "../gateway/sights.ts";
+import type { StdioState } from "../gateway/stdio.ts";
+import { type Family, type Metrics, type Sample, createMetrics } from "../metrics.ts";
 import type { OpenStore } from "../store/folder.ts";
 import { tableNames } from "../store/records.ts";
 
@@ -40,6 +44,55 @@ function storeFamilies({ counters, size }: OpenStore): Family[] {
       help: "Records by table.",
       samples: tableNames.map((table) => ({ labels: { table }, value: size(table) })),
     },
+  ];
+}
+
+/** The servers behind, by path: as they were last seen, nobody is asked. */
+export function serverFamilies({ config, stdio, upstreams }: Deps): Family[] {
+  const labelled = <T>(
+    values: (server: Server) => T | undefined,
+    value: (found: T) => number,
+  ): Sample[] =>
+    config.servers.flatMap((server) => {
+      const found = values(server);
+      return found === undefined ? [] : [{ labels: { server: server.path }, value: value(found) }];
+    });
+  const children = (
+    name: string,
+    type: Family["type"],
+    help: string,
+    value: (state: StdioState) => number,
+  ): Family => ({ name, type, help, samples: labelled((server) => stdio.state(server), value) });
+  const upstream = (server: Server): UpstreamState | undefined =>
+    server.upstream === undefined ? undefined : upstreams.state(server);
+  return [
+    {
+      name: "postern_server_failing",
+      type: "gauge",
+      help: "1 when the HTTP server behind did not answer the last request.",
+      samples: labelled(upstream, ({ answered_at: good = 0, failed_at: bad = 0 }) =>
+        bad > good ? 1 : 0,
+      ),
+    },
+    children("postern_server_processes", "gauge", "Processes that run.", ({ running }) => running),
+    children(
+      "postern_server_sessions",
+      "gauge",
+      "Sessions of clients.",
+      ({ sessions }) => sessions,
+    ),
+    children(
+      "postern_server_starts_total",
+      "counter",
+      "Processes that were started.",
+      ({ started }) => started,
+    ),
+    children(
+      "postern_server_crashes_total",
+      "counter",
+      "Processes that ended unasked.",
+      ({ crashed }) => crashed,
+    ),
   ];
 }
 

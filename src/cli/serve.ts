@@ -20,6 +20,7 @@ import {
   createCertificates,
   nextCertificate,
 } from "./certificates.ts";
+import { serverFamilies } from "./families.ts";
 import { type Front, bunFront } from "./front.ts";
 import { openMetricsPort } from "./metrics_port.ts";
 import { type Opened, applyPasswordFile, open, settingFiles, withConfig } from "./open.ts";
@@ -98,6 +99,7 @@ async function serveUntil(signals: Signals, parts: Parts): Promise<void> {
       );
     const listener = closeLater(await front(app, config, certificates.current()));
     certificates.attach(listener);
+    deps.metrics.collect(() => serverFamilies(live.deps));
     const files = (): string[] => settingFiles(live.deps.config);
     const apply = takeUp(live, app, certificates);
     const reload = startReload({ ...deps, ...parts, files, apply });

@@ -2,8 +2,8 @@
 import { afterAll, expect, test } from "bun:test";
 import { join } from "node:path";
 import { readExposition } from "../exposition.ts";
-import { freePort, launch, startPostern, stopProcesses } from "../process.ts";
-import { logIn } from "../server.ts";
+import { freePort, launch, ownFolder, startPostern, stopProcesses } from "../process.ts";
+import { callMcp, logIn } from "../server.ts";
 
 afterAll(stopProcesses);
 
@@ -39,6 +39,30 @@ test("the socket and the port serve the same, and nobody else does", async () =>
   expect((await scrape("/metrics", { method: "POST" })).status).toBe(405);
   // A page of another site whose name was made to lead here.
   expect((await scrape("/metrics", { headers: { host: "evil.example" } })).status).toBe(404);
+});
+
+test("servers behind are told by path: one that does not answer, one that was started", async () => {
+  const servers = [
+    { path: "/gone", upstream: "http://127.0.0.1:1/mcp" },
+    { path: "/child", command: ["sh", "-c", "exit 3"] },
+  ];
+  const folder = ownFolder();
+  await Bun.write(join(folder, "config.json"), JSON.stringify({ servers }));
+  const server = await startPostern({ settings: { data: folder } });
+  const { tokens } = await logIn(server, {}, server.browser);
+  const unix = join(folder, "admin.sock");
+  const values = async (name: string): Promise<Record<string, number>> => {
+    const text = await (await fetch("http://postern/metrics", { unix })).text();
+    const samples = readExposition(text).get(name)?.samples ?? [];
+    return Object.fromEntries(samples.map(({ labels, value }) => [labels["server"] ?? "", value]));
+  };
+  expect(await values("postern_server_failing")).toEqual({ "/gone": 0 });
+  expect(await values("postern_server_starts_total")).toEqual({ "/child": 0 });
+  expect((await callMcp(server, tokens.access_token)).status).toBe(502);
+  expect(await values("postern_server_failing")).toEqual({ "/gone": 1 });
+  await Bun.write(join(folder, "config.json"), JSON.stringify({ servers: servers.slice(1) }));
+  process.kill(server.pid, "SIGHUP");
+  while (Object.keys(await values("postern_server_failing")).length > 0) await Bun.sleep(5);
 });
 
 test("a refused change of the settings shows, a good one puts it right", async () => {
