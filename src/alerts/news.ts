@@ -46,7 +46,7 @@ export function createNewsdesk(): (event: AuditEvent) => News | undefined {
 
 function newsOf(event: AuditEvent): News | undefined {
   const known = facts(event);
-  const named = `“${displayName(known.client_name).text}”`;
+  const named = `“${inert(displayName(known.client_name).text)}”`;
   const where = from(known.network);
   switch (event.event) {
     case "client_registered":
@@ -73,6 +73,20 @@ function newsOf(event: AuditEvent): News | undefined {
       return undefined;
   }
 }
+
+const harmless: Readonly<Record<string, string>> = {
+  "<": "‹",
+  ">": "›",
+  "[": "(",
+  "]": ")",
+  "@": "(at)",
+};
+
+/** Chat programs make mentions and links of what they show; of a stranger's name there is nothing to make them of. */
+const inert = (name: string): string =>
+  name
+    .replace(/[<>[\]@]/g, (mark) => harmless[mark] ?? mark)
+    .replace(/([:.])(?=[/\p{L}])/gu, "$1 ");
 
 const from = (network: string | undefined): string =>
   network === undefined ? "" : ` from ${network}`;

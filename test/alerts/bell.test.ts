@@ -11,6 +11,7 @@ import { temporaryFolder } from "../server.ts";
 interface Received {
   readonly event: string;
   readonly text: string;
+  readonly content: string;
   readonly count: number;
   readonly news: { readonly text: string; readonly grant?: string }[];
 }
@@ -134,6 +135,22 @@ describe("news", () => {
     await until(() => requests.length > 0);
     expect(requests[0]?.headers.has("x-evil")).toBe(false);
     expect(received()[0]?.text).not.toMatch(/[\u0000-\u0009\u000b-\u001f\u202e]/);
+  });
+
+  test.each([
+    ["<!channel> urgent", "‹!channel› urgent"],
+    ["@everyone", "(at)everyone"],
+    ["<https://evil.test/login|Sign in again>", "‹https: //evil. test/login|Sign in again›"],
+    ["[Sign in](https://evil.test)", "(Sign in)(https: //evil. test)"],
+    ["evil.test", "evil. test"],
+    ["mcp-remote 0.1 (a, b: c)", "mcp-remote 0.1 (a, b: c)"],
+  ])("no chat program makes a mention or a link of %p", async (name, shown) => {
+    const { url, received } = webhook(ok);
+    ring({ alertWebhook: url }).alerts.hear(event("client_registered", { name }));
+    await until(() => received().length > 0);
+    const [message] = received();
+    for (const text of [message?.text, message?.content]) expect(text).toContain(`“${shown}”`);
+    expect(message).toMatchObject({ news: [{ client_name: name }] });
   });
 });
 
