@@ -31,6 +31,7 @@ import {
   revokeCode,
 } from "./admin/sessions.ts";
 import { listAudit } from "./admin/trail.ts";
+import { listWarnings, seeWarnings } from "./admin/warnings.ts";
 import { showServer } from "./admin/server.ts";
 import { listServers } from "./admin/servers.ts";
 import { recordError } from "./audit.ts";
@@ -80,6 +81,8 @@ export const adminRoutes: readonly AdminRoute[] = [
   { method: "POST",   path: "/checkups",       verb: beginCheckup },
   { method: "DELETE", path: "/checkups/{id}",  verb: endCheckup },
   { method: "GET",    path: "/audit",          verb: listAudit },
+  { method: "GET",    path: "/warnings",       verb: listWarnings },
+  { method: "POST",   path: "/warnings/seen",  verb: seeWarnings },
   { method: "GET",    path: "/attempts",       verb: listAttempts },
   { method: "POST",   path: "/revoke-all",     verb: revokeAll },
   { method: "PUT",    path: "/password",       verb: setPassword },

@@ -1,6 +1,7 @@
 // /account: the connections, their names and their end. What is done is admin/grants.ts; every change is a POST with the
 // proof of its page, answered by a redirect.
 import { type GrantRow, grantRows, renameGrant, revokeGrants } from "../admin/grants.ts";
+import { warningRows } from "../admin/warnings.ts";
 import type { Call, Deps } from "../deps.ts";
 import { readForm } from "../form.ts";
 import { seeOther } from "../login/login.ts";
@@ -19,7 +20,8 @@ const HERE = "/account";
 export const connections = (request: Request, deps: Deps): Promise<Response> =>
   withFrame(request, deps, async (frame) => {
     const { servers } = deps.config;
-    return connectionsPage({ ...frame, servers, grants: await grantRows(deps) });
+    const [grants, warnings] = await Promise.all([grantRows(deps), warningRows(deps)]);
+    return connectionsPage({ ...frame, servers, grants, warnings });
   });
 
 /** GET /account/connections/end: `id`, or `all-but` for the others of that one's group. */

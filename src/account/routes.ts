@@ -1,6 +1,7 @@
 // The rows of the route table (routes.ts) under /account: pages for the signed-in owner, and the POSTs of their forms.
 import { attempts } from "./attempts.ts";
 import type { Handler } from "../deps.ts";
+import { activity, warningsSeen } from "./activity.ts";
 import {
   browsers,
   confirmEverything,
@@ -43,6 +44,8 @@ export const accountRoutes: readonly AccountRoute[] = [
   { method: "POST", path: "/account/browsers/end",       handler: signOutOne },
   { method: "POST", path: "/account/browsers/purge",     handler: signOutOthers },
   { method: "GET",  path: "/account/attempts",           handler: attempts },
+  { method: "GET",  path: "/account/activity",           handler: activity },
+  { method: "POST", path: "/account/warnings/seen",      handler: warningsSeen },
   { method: "GET",  path: "/account/everything",         handler: confirmEverything },
   { method: "POST", path: "/account/everything",         handler: endEverything },
 ];

@@ -19,6 +19,8 @@ export interface TrailQuery {
   readonly level?: Level;
   readonly kind?: Kind;
   readonly event?: string;
+  /** Any of these. */
+  readonly events?: ReadonlySet<string>;
   /** Text that stands in any field, in any case. */
   readonly about?: string;
 }
@@ -53,12 +55,13 @@ export async function readTrail(
   return { events, more: false };
 }
 
-export function matcher({ level, kind, event: name, about }: Omit<TrailQuery, "limit">) {
+export function matcher({ level, kind, event: name, events, about }: Omit<TrailQuery, "limit">) {
   const text = about?.toLowerCase();
   return (event: AuditEvent): boolean =>
     (level === undefined || isAtLeast(event.event, level)) &&
     (kind === undefined || factsOf(event.event)?.kind === kind) &&
     (name === undefined || event.event === name) &&
+    (events === undefined || events.has(event.event)) &&
     (text === undefined ||
       Object.values(event).some((value) => String(value).toLowerCase().includes(text)));
 }

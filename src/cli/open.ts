@@ -5,7 +5,7 @@ import { isPublicAddress } from "../addresses.ts";
 import { changePassword } from "../admin/owner.ts";
 import { createAlerts } from "../alerts/bell.ts";
 import { createAttempts } from "../attempts/trail.ts";
-import { openAudit } from "../audit.ts";
+import { type Audit, openAudit } from "../audit.ts";
 import { type Checkup, isOfCheckup } from "../checkup.ts";
 import type { Config } from "../config.ts";
 import type { Deps } from "../deps.ts";
@@ -59,17 +59,14 @@ export async function open(
 ): Promise<Opened> {
   const secrets = await readSecrets(config);
   const failed = Promise.withResolvers<FatalError>();
-  const notices: Notice[] = [];
+  const notices = folderNotices(terminal);
   const store = await openStore({
     path: config.data,
     issuer: config.issuer,
     ...clock,
     stop,
     unsafeFolder: config.unsafeFolder,
-    notice: (notice) => {
-      notices.push(notice);
-      if (notice.kind !== "new") terminal.warn(notice.message);
-    },
+    notice: notices.hear,
     fatal: failed.resolve,
   });
   const alerts = createAlerts(config, (way, why) =>
@@ -87,7 +84,7 @@ export async function open(
       if (!isOfCheckup(event, memory.checkups)) alerts.hear(event);
     },
   });
-  for (const { kind, message } of notices) audit.record("folder", { kind, message });
+  notices.tellTo(audit);
   const stdio = openServers({ ...secrets, config, store, audit, clock, terminal });
   const deps: Deps = {
     config,
@@ -142,6 +139,26 @@ function openServers({ config, credentials, ...parts }: ServerParts): Stdio {
     await stdio.close();
   };
   return { ...stdio, close };
+}
+
+/** Of the folder, what nobody has to do anything about. */
+const usual = new Set(["new", "torn-tail", "foreign-names", "waiting", "lock-sign"]);
+
+/** What is found out about the folder: said at once, and told to the audit trail as soon as there is one. */
+function folderNotices(terminal: Terminal) {
+  const early: Notice[] = [];
+  let tell = (notice: Notice): void => void early.push(notice);
+  return {
+    hear: (notice: Notice): void => {
+      tell(notice);
+      if (notice.kind !== "new") terminal.warn(notice.message);
+    },
+    tellTo: (audit: Audit): void => {
+      tell = ({ kind, message }) =>
+        audit.record(usual.has(kind) ? "folder_noted" : "folder", { kind, message });
+      early.forEach(tell);
+    },
+  };
 }
 
 /** What a server remembers until it stops, and the secrets that end with it. */

@@ -55,6 +55,7 @@ const silent = new Set<AuditEvent["event"]>([
   "start",
   "stop",
   "folder",
+  "folder_noted",
   "settings_changed",
   "settings_refused",
   // Part of a connection that tells itself, and what every client does every hour: audit.jsonl has them.

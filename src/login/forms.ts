@@ -4,18 +4,25 @@ import type { Deps } from "../deps.ts";
 import { OAuthError } from "../errors.ts";
 import { equal, hmac, seconds } from "../primitives.ts";
 
-/** Seconds that a form stays usable. */
-const FORM_TTL = 600;
-
 /** What a sealed field is for: one kind of form never passes for another. */
 export type Purpose = "login" | "consent" | "setup" | "logout" | "account";
+
+const MINUTE = 60;
+/** Seconds that a form stays usable; what only a session can send, as long as one that nobody uses. */
+const formTtl: Readonly<Record<Purpose, number>> = {
+  login: 10 * MINUTE,
+  consent: 10 * MINUTE,
+  setup: 10 * MINUTE,
+  logout: 12 * 60 * MINUTE,
+  account: 12 * 60 * MINUTE,
+};
 
 const mac = (deps: Deps, purpose: Purpose, binding: string, body: string): string =>
   hmac(deps.formKey, `postern form 1\0${purpose}\0${binding}\0${body}`);
 
 /** `content` for a hidden field: readable, but not changeable, not usable in another browser, form or later. */
 export function seal(deps: Deps, purpose: Purpose, binding: string, content: string): string {
-  const expiresAt = seconds(deps.now()) + FORM_TTL;
+  const expiresAt = seconds(deps.now()) + formTtl[purpose];
   const body = `${Buffer.from(content).toString("base64url")}.${expiresAt}`;
   return `${body}.${mac(deps, purpose, binding, body)}`;
 }

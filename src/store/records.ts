@@ -86,6 +86,8 @@ export interface Owner {
   readonly epoch: number;
   readonly created_at: number;
   readonly password_changed_at: number;
+  /** Until when the warnings on the account page were read, to the millisecond. */
+  readonly warnings_seen_at?: number;
 }
 
 /** What the folder knows of itself, by the id "self". */

@@ -12,6 +12,7 @@ const places = [
   ["/account/browsers", "Browsers"],
   ["/account/servers", "Servers"],
   ["/account/attempts", "Attempts"],
+  ["/account/activity", "Activity"],
   ["/connect", "Connect a client"],
 ] as const;
 export type Place = (typeof places)[number][0];
@@ -52,7 +53,7 @@ export function accountPage(frame: AccountFrame, here: Place, title: string, mai
 export function table(
   caption: string,
   columns: readonly string[],
-  rows: readonly (readonly Html[])[],
+  rows: readonly (readonly (Html | undefined)[])[],
 ): Html {
   // The roles are those that the elements have; browsers drop them when a style changes how the elements are laid out.
   return html`<table role="table" aria-label="${caption}">
@@ -65,7 +66,16 @@ export function table(
       ${rows.map(
         (cells) =>
           html`<tr role="row">
-            ${cells.map((cell, at) => html`<td role="cell" data-label="${columns[at]}"><div>${cell}</div></td>`)}
+            ${cells.map(
+              (cell, at) =>
+                html`<td
+                  role="cell"
+                  data-label="${columns[at]}"
+                  ${cell ? undefined : html` class="none"`}
+                >
+                  <div>${cell}</div>
+                </td>`,
+            )}
           </tr> `,
       )}
     </tbody>

@@ -29,7 +29,7 @@ export function browsersPage(page: BrowsersPage): Response {
   );
 }
 
-function cells(row: SessionRow, page: BrowsersPage): readonly Html[] {
+function cells(row: SessionRow, page: BrowsersPage): readonly (Html | undefined)[] {
   const { now } = page;
   return [
     html`<strong>${row.browser}</strong>
@@ -37,6 +37,6 @@ function cells(row: SessionRow, page: BrowsersPage): readonly Html[] {
     html`${moment(row.created_at, now)}`,
     html`${moment(row.last_used_at, now)}`,
     html`${networkText(row.network)}`,
-    row.own ? html`` : press(page, "/account/browsers/end", { id: row.id }, "Sign out"),
+    row.own ? undefined : press(page, "/account/browsers/end", { id: row.id }, "Sign out"),
   ];
 }

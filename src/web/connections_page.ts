@@ -1,5 +1,6 @@
 // The account's first page: who is connected, grouped as their owner knows them, and how to end it.
 import type { GrantRow } from "../admin/grants.ts";
+import type { AuditEvent } from "../audit.ts";
 import type { Server } from "../config.ts";
 import {
   type AccountFrame,
@@ -11,12 +12,15 @@ import {
   vouched,
 } from "./account_frame.ts";
 import { type Html, html, local } from "./html.ts";
+import { warningNotes } from "./warnings.ts";
 import { day, displayName, networkText } from "./text.ts";
 
 export interface ConnectionsPage extends AccountFrame {
   readonly servers: readonly Pick<Server, "name" | "resource">[];
   /** The one used last first. */
   readonly grants: readonly GrantRow[];
+  /** What the owner should read first. */
+  readonly warnings: readonly AuditEvent[];
 }
 
 /** What connections are one client to their owner: the same name, vouched for alike, going to the same place. */
@@ -41,6 +45,7 @@ export function connectionsPage(page: ConnectionsPage): Response {
     "/account",
     "Connections",
     html`<h1>Connections</h1>
+      ${warningNotes(page.warnings, page)}
       ${
         groups.length === 0
           ? html`<p>

@@ -1,5 +1,6 @@
 // The account pages over HTTP: who gets them, what each press does, and what two tabs and old pages do to each other.
 import { afterAll, describe, expect, test } from "bun:test";
+import { cpSync } from "node:fs";
 import { accountRoutes } from "../../src/account/routes.ts";
 import { seal } from "../../src/login/forms.ts";
 import {
@@ -11,6 +12,7 @@ import {
   refreshWith,
   registerClient,
   startServer,
+  temporaryFolder,
 } from "../server.ts";
 import { textOf } from "../web/read.ts";
 
@@ -277,9 +279,7 @@ test("a link that says something was done says only what the table has", async (
     "done=constructor",
     "done=ended&count=1e9",
   ])
-    expect(await text(query)).toStartWith(
-      "Connections Clients API keys Browsers Servers Attempts Connect a client Sign out Connections No",
-    );
+    expect(await text(query)).toContain("Sign out Connections No client is connected");
 });
 
 test("under the path of the public URL", async () => {
@@ -290,4 +290,113 @@ test("under the path of the public URL", async () => {
   const html = await (await owner.get(`/base/account/connections/end?id=${idOf(login)}`)).text();
   const done = await owner.post("/base/account/connections/end", hiddenFields(html));
   expect(done.headers.get("location")).toBe("/base/account?done=ended");
+});
+
+describe("activity", () => {
+  test("tells what happened, newest first, with what each request was", async () => {
+    const { server, owner } = await start();
+    const login = await logIn(server, { client_name: "Claude <b>Code</b>" }, owner);
+    await refreshWith(server, login.clientId, login.tokens.refresh_token);
+    const html = await (await owner.get("/account/activity")).text();
+    expect(html).not.toContain("<b>");
+    const text = await textOf(new Response(html));
+    expect(text).toMatch(/Connected Claude <b>Code<\/b>[\s\S]* A client registered/);
+    expect(text).not.toContain("Access was renewed");
+    expect(text).toContain(`family ${idOf(login)}`);
+    const all = await textOf(await owner.get("/account/activity?all=yes"));
+    expect(all).toContain("Access was renewed");
+  });
+
+  test("is filtered, and goes on with what is older", async () => {
+    const { server, owner } = await start();
+    for (let count = 0; count < 60; count++) {
+      server.deps.audit.record("login_failed", { address: "198.51.100.9" });
+      server.clock.advance(1);
+    }
+    await logIn(server, { client_name: "Findable" }, owner);
+    const text = async (query: string) => textOf(await owner.get(`/account/activity?${query}`));
+    expect(await text("about=findable")).toMatch(/Connected[\s\S]*A client registered/);
+    expect(await text("about=findable")).not.toContain("Wrong password");
+    expect(await text("kind=clients")).not.toContain("Wrong password");
+    expect(await text("about=nobody%20knows")).toContain("Nothing of the kind");
+    const html = await (await owner.get("/account/activity?kind=access")).text();
+    const older = /href="([^"]*before=[^"]*)"/.exec(html)?.[1]?.replaceAll("&amp;", "&") ?? "";
+    const count = (page: string): number => page.match(/Wrong password/g)?.length ?? 0;
+    const second = await (await owner.get(older)).text();
+    expect([count(html), count(html) + count(second)]).toEqual([50, 60]);
+    for (const bad of ["kind=nothing", "before=x"]) {
+      const answer = await owner.get(`/account/activity?${bad}`);
+      expect([answer.status, await answer.text()]).toEqual([400, expect.stringContaining("alert")]);
+    }
+  });
+});
+
+describe("warnings", () => {
+  /** A superseded token comes back. */
+  async function reuse(server: TestServer, owner: Browser): Promise<void> {
+    const login = await logIn(server, { client_name: "Claude" }, owner);
+    const { clientId, tokens } = login;
+    const second = await (await refreshWith(server, clientId, tokens.refresh_token)).json();
+    await callMcp(server, (second as { access_token: string }).access_token);
+    server.clock.advance(7200);
+    const last = await refreshWith(server, clientId, tokens.refresh_token, {}, "198.51.100.66");
+    expect(last.status).toBe(400);
+  }
+
+  test("a reuse that was caught is said until it was read, over a restart", async () => {
+    const { server, owner } = await start();
+    await reuse(server, owner);
+    const page = await textOf(await owner.get("/account"));
+    expect(page).toContain("An old token of Claude came back");
+    expect(page).toContain("from 198.51.100.66: its connection was ended");
+    const again = await server.restart();
+    servers.push(again);
+    const browser = new Browser(again);
+    await browser.signIn();
+    expect(await textOf(await browser.get("/account"))).toContain("An old token of Claude");
+    await submit(browser, "/account", "/account/warnings/seen");
+    expect(await textOf(await browser.get("/account"))).not.toContain("An old token");
+    const after = await again.restart();
+    servers.push(after);
+    const other = new Browser(after);
+    await other.signIn();
+    expect(await textOf(await other.get("/account"))).not.toContain("An old token");
+  });
+
+  test("what comes after the page was made is still said", async () => {
+    const { server, owner } = await start();
+    await reuse(server, owner);
+    const html = await (await owner.get("/account")).text();
+    const form = /<form[^>]*warnings\/seen"[\s\S]*?<\/form>/.exec(html)?.[0] ?? "";
+    server.clock.advance(1);
+    await reuse(server, owner);
+    const seen = await owner.post("/account/warnings/seen", hiddenFields(form));
+    expect(seen.status).toBe(303);
+    const text = await textOf(await owner.get("/account"));
+    expect(text.match(/An old token/g)).toHaveLength(1);
+  });
+
+  test("a copied folder is said, with what to do", async () => {
+    const server = await startServer({ folder: temporaryFolder() });
+    await logIn(server);
+    await server.close();
+    const copy = temporaryFolder();
+    cpSync(server.folder, copy, { recursive: true });
+    const copied = await startServer({ folder: copy, clock: server.clock });
+    servers.push(copied);
+    const browser = new Browser(copied);
+    await browser.signIn();
+    expect(await textOf(await browser.get("/account"))).toContain("was copied or restored since");
+    await submit(browser, "/account", "/account/warnings/seen");
+    expect(await textOf(await browser.get("/account"))).not.toContain("was copied");
+  });
+
+  test.each(["", "tomorrow", "2999-01-01T00:00:00Z"])("cannot be read until %j", async (until) => {
+    const { server, owner } = await start();
+    await reuse(server, owner);
+    const html = await (await owner.get("/account")).text();
+    const answer = await owner.post("/account/warnings/seen", { ...hiddenFields(html), until });
+    expect(answer.status).toBe(400);
+    expect(await textOf(await owner.get("/account"))).toContain("An old token");
+  });
 });

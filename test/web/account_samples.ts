@@ -6,6 +6,8 @@ import type { KeyRow } from "../../src/admin/keys.ts";
 import type { ServerState } from "../../src/admin/servers.ts";
 import type { AccountFrame } from "../../src/web/account_frame.ts";
 import { attemptsPage } from "../../src/web/attempts_page.ts";
+import type { AuditEvent } from "../../src/audit.ts";
+import { activityPage } from "../../src/web/activity_page.ts";
 import { browsersPage } from "../../src/web/browsers_page.ts";
 import { clientsPage, removeBody } from "../../src/web/clients_page.ts";
 import { confirmPage, renamePage } from "../../src/web/confirm_page.ts";
@@ -207,6 +209,24 @@ export function accountSamples(base: string, say: Say): Samples {
     { path: "/mcp", name: say("Notes"), scopes: [say("notes:read"), "notes:write"] },
     { path: "/home", name: "Home", scopes: ["mcp"] },
   ];
+  const at = new Date(NOW * 1000 - 7_200_000).toISOString();
+  const told = {
+    at,
+    name: say("Claude Code"),
+    family: "aB3dE5fG7hJ9kL1mN2pQ4r",
+    address: say("203.0.113.7"),
+  };
+  const events: AuditEvent[] = [
+    { ...told, event: "refresh_reused", generation: 3, request: say("q8Zt1LwP-2f") },
+    { ...told, event: "code_replayed" },
+    { ...told, event: "refresh_moved_forward" },
+    { at, event: "folder", kind: "copied", message: say("/srv/data was copied or restored") },
+    { at, event: "folder", kind: "tmpfs", message: say("/srv/data is on a tmpfs") },
+    { at, event: "login", address: "203.0.113.7", by: "owner", via: "account" },
+    { at, event: "server_error", error: say("EIO"), path: say("/token") },
+    { at, event: say("of_a_later_version") as AuditEvent["event"] },
+  ];
+  const warnings = events.slice(0, 5);
   const session = {
     id: "s_aB3dE5fG7hJ9kL1mN2pQ",
     network: "203.0.113.0/24",
@@ -218,8 +238,8 @@ export function accountSamples(base: string, say: Say): Samples {
   };
   return {
     account: () =>
-      connectionsPage({ ...frame, servers, grants, done: say("One connection ended.") }),
-    "account-empty": () => connectionsPage({ ...frame, servers, grants: [] }),
+      connectionsPage({ ...frame, servers, grants, warnings, done: say("One connection ended.") }),
+    "account-empty": () => connectionsPage({ ...frame, servers, grants: [], warnings: [] }),
     "account-end": () =>
       confirmPage({ ...confirm, body: endBody(grants.slice(1), grants[0], NOW) }),
     "account-everything": () => confirmPage({ ...confirm, body: everythingBody(3, 2) }),
@@ -253,6 +273,25 @@ export function accountSamples(base: string, say: Say): Samples {
       confirmPage({ ...confirm, here: "/account/keys", body: endKeyBody(keys[0]!, NOW) }),
     "account-attempts": () => attemptsPage({ ...frame, attempts: attemptRows(say) }),
     "account-attempts-empty": () => attemptsPage({ ...frame, attempts: [] }),
+    "account-activity": () =>
+      activityPage({
+        ...frame,
+        events,
+        more: true,
+        kind: "access",
+        about: say("claude"),
+        all: true,
+      }),
+    "account-activity-none": () =>
+      activityPage({
+        ...frame,
+        events: [],
+        more: false,
+        kind: undefined,
+        about: "",
+        all: false,
+        problem: say("kind: expected"),
+      }),
     "account-browsers": () =>
       browsersPage({ ...frame, sessions: [{ ...session, own: true }, session, session] }),
   };

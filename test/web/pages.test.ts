@@ -14,12 +14,12 @@ const tags = new Set(
 const attributes = new Set(
   (
     "lang charset name content rel href class viewbox width height aria-hidden d cx cy r role id action method type value " +
-    "for autocomplete minlength maxlength required autofocus aria-invalid aria-describedby aria-label aria-current checked selected hidden open scope " +
+    "for autocomplete minlength maxlength required autofocus aria-invalid aria-describedby aria-label aria-current checked selected placeholder hidden open scope " +
     "data-label datetime title"
   ).split(" "),
 );
 const links =
-  /^(?:\/[a-z/]*(?:\?(?:id|all-but)=\w+)?|\/authorize\?client_id=x|https:\/\/claude\.ai\/customize\/connectors|cursor:\/\/anysphere\.[\x21-\x7e]+|vscode:mcp\/install\?[\w%.-]+)$/;
+  /^(?:\/[a-z/]*(?:\?(?:id|all-but)=\w+|\?before=[\w%.+=&-]+)?|\/authorize\?client_id=x|https:\/\/claude\.ai\/customize\/connectors|cursor:\/\/anysphere\.[\x21-\x7e]+|vscode:mcp\/install\?[\w%.-]+)$/;
 
 /** What a page must never hold, whatever is in its fields. */
 async function expectHarmless(response: Response): Promise<void> {
