@@ -264,7 +264,7 @@ function injected(
 }
 
 /** The program, with each status that it answers noted. */
-function watched(program: Program, statuses: number[]): Program {
+export function watched(program: Program, statuses: number[]): Program {
   const note = async (answer: Promise<Response>): Promise<Response> => {
     const response = await answer;
     statuses.push(response.status);
