@@ -33,6 +33,7 @@ const FILE_TIME = 2_000;
  * @throws the reason of `stop`
  */
 export async function lockFolder(folder: DataFolder, options: LockOptions): Promise<FolderLock> {
+  outliveSizeLimits();
   let lock = takeFolder(folder, options);
   if (!lock) options.notice({ kind: "waiting", message: `waiting for ${holder(folder)}` });
   // Counted in sleeps, because the wait must end whatever the clock does. Without flock it must outlast a lock that
@@ -125,16 +126,21 @@ function makeSign(
   }
 }
 
+/** Where proper-lockfile sees none but its own listener it ends the process at SIGXFSZ. */
+const goOn = (): void => undefined;
+
 /**
- * proper-lockfile misses three ordinary ways of ending under Bun; the exit event has them all. And where it sees none but its
- * own listener it ends the process at SIGXFSZ, which is a file at its size limit: one more write that fails.
+ * A file at its size limit is one more write that fails. For as long as the process lives: the signal arrives some time after
+ * the write, which may have been the last one of all.
  */
+function outliveSizeLimits(): void {
+  if (!process.listeners("SIGXFSZ").includes(goOn)) process.on("SIGXFSZ", goOn);
+}
+
+/** proper-lockfile misses three ordinary ways of ending under Bun; the exit event has them all. */
 function untilExit(end: () => void, held: () => boolean): FolderLock {
-  const goOn = (): void => undefined;
-  process.on("SIGXFSZ", goOn);
   const release = (): void => {
     process.off("exit", release);
-    process.off("SIGXFSZ", goOn);
     try {
       if (held()) end();
     } catch {
