@@ -5,6 +5,7 @@ import { cases as damagedFiles } from "./cases/damaged_files.ts";
 import { cases as damagedFolders } from "./cases/damaged_folders.ts";
 import { cases as diskModel } from "./cases/disk_model.ts";
 import { cases as failingCalls } from "./cases/failing_calls.ts";
+import { cases as fileSystems } from "./cases/file_systems.ts";
 import { cases as fullDisk } from "./cases/full_disk.ts";
 import { cases as hotCopies } from "./cases/hot_copies.ts";
 import { cases as killPoints } from "./cases/kill_points.ts";
@@ -35,6 +36,7 @@ export const allCases: readonly FaultCase[] = [
   ...changedFolders,
   ...diskModel,
   ...powerCuts,
+  ...fileSystems,
   ...hotCopies,
   ...oldCopies,
   ...locks,

@@ -22,9 +22,10 @@ export const sizes = {
   "hot copies": { sample: 8, nightly: 100, long: 1_000 },
   "old copies": { sample: 2, nightly: 30, long: 300 },
   resources: { sample: 1, nightly: 20, long: 200 },
+  "file systems": { sample: 1, nightly: 10, long: 100 },
   upstreams: { sample: 1, nightly: 10, long: 100 },
   clocks: { sample: 5, nightly: 30, long: 300 },
   "locks left": { sample: 4, nightly: 50, long: 500 },
   "locks raced": { sample: 1, nightly: 10, long: 100 },
-  "locks held": { sample: 1, nightly: 6, long: 60 },
+  "locks held": { sample: 2, nightly: 6, long: 60 },
 } satisfies Record<string, Sizes>;

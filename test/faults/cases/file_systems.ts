@@ -1,0 +1,121 @@
+// File systems that lack something or take their time: no hard links, no sync of folders, no numbers that stay, slow syncs. What
+// was answered is there after kill -9, and both generations of the state are.
+import { appendFileSync, existsSync } from "node:fs";
+import { join } from "node:path";
+import { type World, createWorld, judge, logIn, processEnded, refresh } from "../model.ts";
+import { type Program, launch, startAgain, untilReady } from "../program.ts";
+import type { FaultCase, Report } from "../report.ts";
+import { emptied, withScratch } from "../scratch.ts";
+import { sizes } from "../sizes.ts";
+import { straced } from "../strace.ts";
+
+/** Milliseconds that a start may take under strace. */
+const PATIENCE = 30_000;
+
+interface FileSystem {
+  readonly name: string;
+  /** Starts the program so that its folder seems to lie there. */
+  readonly prefix: (log: string, folder: string) => readonly string[];
+}
+
+const lacking: readonly FileSystem[] = [
+  {
+    name: "without hard links",
+    prefix: (log) => straced(log, ["link,linkat:error=EPERM"]),
+  },
+  {
+    name: "without sync of folders",
+    prefix: (log, folder) => straced(log, ["fsync:error=EINVAL"], [folder]),
+  },
+  {
+    name: "with slow syncs",
+    prefix: (log) => straced(log, ["fsync,fdatasync:delay_enter=100000"]),
+  },
+];
+
+export const cases: readonly FaultCase[] = [
+  {
+    name: "a file system that lacks something",
+    sizes: sizes["file systems"],
+    needs: ["linux", "strace"],
+    async run(size, report) {
+      for (let round = 0; round < size; round++) {
+        for (const fileSystem of lacking)
+          await withScratch((path) => live(path, fileSystem, report));
+      }
+    },
+  },
+  {
+    name: "an overlay, as in a container",
+    sizes: sizes["file systems"],
+    needs: ["linux", "root"],
+    async run(size, report) {
+      for (let round = 0; round < size; round++) {
+        await withScratch((path) => liveOnOverlay(path, report));
+      }
+    },
+  },
+];
+
+async function live(path: string, { name, prefix }: FileSystem, report: Report): Promise<void> {
+  report.tried(name);
+  const folder = emptied(join(path, "data"));
+  await liveThrough({ folder, prefix: prefix(join(path, "log"), folder) }, report);
+}
+
+/** An image layer below and a layer of the container above it, on a disk as containers have it. */
+async function liveOnOverlay(path: string, report: Report): Promise<void> {
+  report.tried("overlay");
+  const layers = ["lower", "upper", "work", "data"].map((name) => emptied(join(path, name)));
+  const [lower, upper, work, folder = ""] = layers;
+  run(
+    "mount",
+    "-t",
+    "overlay",
+    "-o",
+    `lowerdir=${lower},upperdir=${upper},workdir=${work}`,
+    "none",
+    folder,
+  );
+  try {
+    await liveThrough({ folder: join(folder, "data"), prefix: [] }, report);
+  } finally {
+    run("umount", folder);
+  }
+}
+
+interface Place {
+  readonly folder: string;
+  readonly prefix: readonly string[];
+}
+
+/** Kills and clean stops in turn, until there are two generations; then the newest is damaged. */
+async function liveThrough({ folder, prefix }: Place, report: Report): Promise<void> {
+  let program = await launch({ folder, prefix });
+  await untilReady(program, PATIENCE);
+  const world = await createWorld(program, 2);
+  for (const signal of ["SIGKILL", "SIGTERM", "SIGTERM"] as const) {
+    await change(program, world);
+    await program.kill(signal);
+    processEnded(world);
+    program = await launch(program.options);
+    await untilReady(program, PATIENCE);
+    await judge(program, world, report, { reuse: 0 });
+  }
+  await program.kill();
+  if (!existsSync(join(folder, "state.json.prev"))) report.find("wrong", "one generation only");
+  appendFileSync(join(folder, "state.json"), "damage");
+  const again = await startAgain(program, { prefix: [] });
+  await judge(again, world, report);
+  await again.kill();
+}
+
+async function change(program: Program, world: World): Promise<void> {
+  for (const client of world.clients) await refresh(program, client);
+  await logIn(program, world);
+}
+
+function run(...command: string[]): void {
+  const { success, stderr } = Bun.spawnSync(command);
+  if (!success) throw new Error(`${command.join(" ")}: ${stderr}`);
+}
