@@ -101,7 +101,7 @@ async function serveUntil(signals: Signals, parts: Parts): Promise<void> {
     certificates.attach(listener);
     deps.metrics.collect(() => serverFamilies(live.deps));
     const files = (): string[] => settingFiles(live.deps.config);
-    const apply = takeUp(live, app, certificates);
+    const apply = takeUp(live, app, certificates, terminal);
     const reload = startReload({ ...deps, ...parts, files, apply });
     closing.push(reload.stop);
     signals.onReload(reload.now);
@@ -120,7 +120,7 @@ async function serveUntil(signals: Signals, parts: Parts): Promise<void> {
 
 /** Takes up all that changed settings say, or throws and changes nothing; names what has changed besides settings. */
 const takeUp =
-  (live: Live, app: App, certificates: Certificates): ReloadOptions["apply"] =>
+  (live: Live, app: App, certificates: Certificates, terminal: Terminal): ReloadOptions["apply"] =>
   async (config) => {
     const { deps } = live;
     const certificate = nextCertificate(config, certificates.current(), seconds(deps.now()));
@@ -129,6 +129,13 @@ const takeUp =
     live.deps = next;
     const isNewToken = next.initialAccessTokenHash !== deps.initialAccessTokenHash;
     const isNewCertificate = await certificates.use(certificate);
+    const gone = await namesAsleep(
+      next,
+      (resource) => serverOf(deps.config, resource) !== undefined,
+    );
+    if (gone.length > 0) {
+      terminal.warn(`no longer served; get back in when their server returns: ${gone.join(", ")}`);
+    }
     return [
       ...(isNewToken ? ["the registration token"] : []),
       ...(isNewCertificate ? ["the certificate"] : []),
@@ -200,6 +207,19 @@ async function sayStart(opened: Opened, terminal: Terminal): Promise<void> {
     });
 }
 
+/** Clients with a login for something that is served no more. @param wasServed leaves out others */
+async function namesAsleep(
+  { config, store }: Deps,
+  wasServed: (resource: string) => boolean = () => true,
+): Promise<string[]> {
+  const asleep = (await store.refresh_tokens.list())
+    .map(([, grant]) => grant)
+    .filter(({ resource }) => !serverOf(config, resource) && wasServed(resource));
+  return [
+    ...new Set(asleep.map(({ client_name: name = "a client without a name" }) => oneLine(name))),
+  ];
+}
+
 /** The folder was last used under another public URL: says which clients must connect again. */
 async function sayMoved(deps: Deps, terminal: Terminal): Promise<void> {
   const { config, store } = deps;
@@ -210,12 +230,7 @@ async function sayMoved(deps: Deps, terminal: Terminal): Promise<void> {
   }
   const before = (await store.folder.get("self"))?.issuer;
   if (before === undefined || before === config.issuer) return;
-  const asleep = (await store.refresh_tokens.list()).filter(
-    ([, grant]) => !serverOf(config, grant.resource),
-  );
-  const names = [
-    ...new Set(asleep.map(([, grant]) => oneLine(grant.client_name ?? "a client without a name"))),
-  ];
+  const names = await namesAsleep(deps);
   terminal.warn(
     `the public URL was ${before} and is now ${config.issuer}` +
       (names.length > 0

@@ -63,7 +63,10 @@ export function watchFiles({ paths, changed, now, every = 500 }: WatchOptions): 
 
 function contentOf(path: string, before: Seen | undefined, now: number): Seen {
   try {
-    const { dev, ino, size, mtimeMs, ctimeMs } = statSync(path);
+    const found = statSync(path);
+    // A pipe would be read for good, and waited for.
+    if (!found.isFile()) return { identity: "", content: "no file" };
+    const { dev, ino, size, mtimeMs, ctimeMs } = found;
     const identity = [dev, ino, size, mtimeMs, ctimeMs].join(" ");
     const isOld = now - Math.max(mtimeMs, ctimeMs) > YOUNG;
     if (before?.identity === identity && (isOld || size > LARGE)) return before;

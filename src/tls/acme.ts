@@ -42,6 +42,8 @@ export interface Order {
   readonly contact: string | undefined;
   readonly host: string;
   readonly prover: Prover;
+  /** Epoch milliseconds. */
+  readonly now: () => number;
   readonly stop: AbortSignal;
 }
 
@@ -168,7 +170,7 @@ async function settled(session: Session, url: string, wanted: string): Promise<S
     if (status === wanted) return content;
     if (!["pending", "processing", "ready"].includes(status)) throw failureOf(content, status);
     if (performance.now() > deadline) throw new Error(`the server still says ${status}`);
-    await Bun.sleep(Math.max(pause, 1000 * retryAfter(headers)));
+    await Bun.sleep(Math.max(pause, 1000 * retryAfter(headers, session.order.now())));
     session.order.stop.throwIfAborted();
   }
 }
@@ -210,7 +212,7 @@ async function post(session: Session, url: string, payload?: object): Promise<An
     if (answer.ok) return { headers: answer.headers, body, content };
     const error = problemError(
       { detail: `${url} answers ${answer.status}`, ...content },
-      retryAfter(answer.headers),
+      retryAfter(answer.headers, session.order.now()),
     );
     if (error.type !== "badNonce" || tries === TRIES) throw error;
   }
@@ -284,9 +286,9 @@ function locationOf({ headers }: Answer): string {
 }
 
 /** Seconds; RFC 9110 §10.2.3: a number or a date. */
-function retryAfter(headers: Headers): number {
+function retryAfter(headers: Headers, now: number): number {
   const text = headers.get("retry-after") ?? "";
-  const time = /^\d+$/.test(text) ? Number(text) : (Date.parse(text) - Date.now()) / 1000;
+  const time = /^\d+$/.test(text) ? Number(text) : (Date.parse(text) - now) / 1000;
   return Number.isFinite(time) ? Math.max(0, time) : 0;
 }
 

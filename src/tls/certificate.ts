@@ -1,7 +1,7 @@
 // The certificate of the public URL, as files or memory hold it: whether it is one, whether it is the right one, how long
 // it lasts. Who presents it is cli/front.ts, where a new one comes from acme.ts or the owner.
 import { X509Certificate, createPrivateKey, type KeyObject } from "node:crypto";
-import { readFileSync } from "node:fs";
+import { readFileSync, statSync } from "node:fs";
 import { FatalError, reason } from "../errors.ts";
 
 /** What a TLS server needs. */
@@ -32,7 +32,11 @@ export function readCertificate({ tlsCert, tlsKey }: CertificateFiles, host: str
   const chain = readPem(tlsCert, "certificate");
   const key = readPem(tlsKey, "key");
   try {
-    return checkCertificate(chain, key, host);
+    const certificate = checkCertificate(chain, key, host);
+    const doubts = isReadByOthers(tlsKey)
+      ? [...certificate.doubts, `other users can read its key; chmod 600 ${tlsKey}`]
+      : certificate.doubts;
+    return { ...certificate, doubts };
   } catch (error) {
     throw new FatalError(`${tlsCert} and ${tlsKey} cannot be used: ${reason(error)}`, {
       exitCode: 2,
@@ -40,6 +44,9 @@ export function readCertificate({ tlsCert, tlsKey }: CertificateFiles, host: str
     });
   }
 }
+
+const isReadByOthers = (path: string): boolean =>
+  process.platform !== "win32" && (statSync(path).mode & 0o004) !== 0;
 
 function readPem(path: string, what: string): string {
   try {

@@ -75,6 +75,21 @@ describe("SIGHUP", () => {
     );
   });
 
+  test("tells whose server is gone, and lets them back in when it returns", async () => {
+    const server = await startConfigured({ servers: [{ path: "/mcp" }, { path: "/other" }] });
+    const { tokens } = await logIn(server, { client_name: "Cursor" }, server.browser);
+    write(server, { servers: [{ path: "/other" }] });
+    await hangUp(server);
+    expect(server.stderr()).toContain(
+      "no longer served; get back in when their server returns: Cursor\n",
+    );
+    expect((await callMcp(server, tokens.access_token)).status).toBe(404);
+    write(server, { servers: [{ path: "/other" }, { path: "/mcp" }] });
+    await hangUp(server);
+    expect((await callMcp(server, tokens.access_token)).status).toBe(200);
+    expect(said(server, "no longer served")).toBe(1);
+  });
+
   test("what is read at start only waits, the rest is taken up", async () => {
     const server = await startConfigured({ accessTokenTtl: "1h" });
     write(server, { accessTokenTtl: "10m", host: "127.0.0.1", url: "http://localhost:1" });

@@ -57,6 +57,14 @@ const steps: [string, (path: string, folder: string) => void, number][] = [
     },
     1,
   ],
+  [
+    "a pipe in its place, which nobody writes into",
+    (path) => {
+      rmSync(path);
+      Bun.spawnSync(["mkfifo", path]);
+    },
+    1,
+  ],
   ["its end", (path) => rmSync(path), 1],
   [
     "a folder in its place",

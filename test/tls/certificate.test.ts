@@ -1,6 +1,6 @@
 // What of a pair of files is told to the owner: the wrong ones by what is wrong, the right ones by what they lack.
 import { afterAll, describe, expect } from "bun:test";
-import { rmSync, writeFileSync } from "node:fs";
+import { chmodSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { FatalError } from "../../src/errors.ts";
 import { type Certificate, expiryDoubt, readCertificate } from "../../src/tls/certificate.ts";
@@ -76,6 +76,14 @@ describe("a pair that can be used", () => {
     expect(expiresAt - issuedAt).toBe(30 * 86_400);
     expect(Math.abs(issuedAt - Date.now() / 1000)).toBeLessThan(60);
     expect(doubts).toEqual([]);
+  });
+
+  test("says when others can read its key", () => {
+    const pair = makePair(folder, "open");
+    chmodSync(pair.tlsKey, 0o644);
+    expect(readCertificate(pair, "localhost").doubts).toEqual([
+      `other users can read its key; chmod 600 ${pair.tlsKey}`,
+    ]);
   });
 
   test("says for whom it is not, and that its issuer is missing", () => {
