@@ -123,15 +123,22 @@ function signsOf({ clientId, query, code, family }: Sight, from: Origin | undefi
 function find(trail: Trail, sight: Sight, from: Origin | undefined, at: number): Kept | undefined {
   for (const { kind, key } of signsOf(sight, from)) {
     const found = trail.byKey.get(key);
-    if (found && goesOn(found, sight.step, kind, at)) return found;
+    if (found && goesOn(found, sight, kind, at)) return found;
   }
   return sight.step === "authorization" && from ? followed(trail, from, at) : undefined;
 }
 
 /** Whether a step that leads to an attempt is a part of it, and not the beginning of the next one. */
-function goesOn({ attempt }: Kept, step: StepName, kind: Sign["kind"], at: number): boolean {
-  if (kind === "family" || kind === "code") return true;
-  if (step === "call" || at - attempt.last_at > PAUSE) return false;
+function goesOn(
+  { attempt }: Kept,
+  { step, error }: Sight,
+  kind: Sign["kind"],
+  at: number,
+): boolean {
+  const isSoon = at - attempt.last_at <= PAUSE;
+  // A call that fails much later says nothing of the way in, and the good ones after it go unseen.
+  if (kind === "family" || kind === "code") return isSoon || !error;
+  if (step === "call" || !isSoon) return false;
   return kind === "query" || !hasTokens(attempt);
 }
 

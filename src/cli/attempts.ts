@@ -1,10 +1,12 @@
 // postern attempts: which clients tried to connect since the server started, how far each came, and what to try.
 import type { AttemptRow } from "../admin/attempts.ts";
 import type { Config } from "../config.ts";
+import { FatalError } from "../errors.ts";
 import { attemptName, clockTime, stepWords } from "../web/attempt_words.ts";
 import { networkText, printable } from "../web/text.ts";
-import { callAdmin } from "./admin_client.ts";
+import { callRunning } from "./admin_client.ts";
 import { agoText, show } from "./print.ts";
+import { nextCommand } from "./terminal.ts";
 import { type Mark, NO_BREAK, type Style, styleOf } from "./style.ts";
 
 export async function listAttempts(
@@ -12,7 +14,15 @@ export async function listAttempts(
   _words: readonly string[],
   json: boolean,
 ): Promise<number> {
-  const rows = await callAdmin<AttemptRow[]>(config, "GET", "/attempts");
+  const rows = await callRunning<AttemptRow[]>(config, "GET", "/attempts");
+  if (!rows) {
+    throw new FatalError(
+      `no server runs on ${config.data}, and attempts are kept by a running one`,
+      {
+        hint: `start it: ${nextCommand("serve", config.data)}`,
+      },
+    );
+  }
   if (json) return show(JSON.stringify(rows, null, 2));
   const style = styleOf(process.stdout, process.env);
   if (rows.length === 0) return show("no client has tried to connect since the server started");

@@ -322,6 +322,20 @@ describe("where it stopped", () => {
   });
 });
 
+test("what fails behind a client that is long in is no matter of its way in", async () => {
+  const { tokens } = await connect();
+  await callMcp(server, tokens.access_token);
+  const { attempts } = server.deps;
+  const family = tokens.refresh_token.slice(4, 26);
+  const error = {
+    code: "server_error",
+    message: "the MCP server behind cannot be reached",
+  } as const;
+  server.clock.advance(700);
+  attempts.see({ step: "call", family, error });
+  expect(standsAt(only())).toMatchObject({ step: "call", outcome: "passed" });
+});
+
 /** Runs `work` and counts what is looked at meanwhile. */
 async function sightsOf(work: () => Promise<unknown>): Promise<number> {
   const { attempts } = server.deps;

@@ -49,6 +49,14 @@ test("says who got in, who did not and why, and which request the log has", asyn
   }
 });
 
+test("without a server there is nothing to tell", async () => {
+  const postern = await startPostern();
+  await postern.kill();
+  const { exitCode, stderr } = await postern.run("attempts");
+  expect(exitCode).toBe(1);
+  expect(stderr).toMatch(/no server runs on .*\npostern: hint: start it: postern serve --data/);
+});
+
 const script = Bun.which("script");
 test.skipIf(!script)("a terminal gets colours and marks", async () => {
   const postern = await startPostern();

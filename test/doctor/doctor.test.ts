@@ -393,7 +393,7 @@ describe.concurrent("names and certificates", () => {
   });
 
   test("a certificate for another host, seen from elsewhere", async () => {
-    const odd = startFront(["other.example"]);
+    const odd = startFront("other.example");
     const { wrong } = await look([`https://localhost:${odd.port}`, "--data", folder()], odd);
     expect(wrong).toContain("certificate-name");
     await odd.stop();
@@ -503,6 +503,25 @@ describe.concurrent("the server itself", () => {
     ]);
     expect(outcome.stdout).toContain("it answers on 127.0.0.1");
     await server.end("SIGTERM");
+  });
+
+  test.each([
+    ["198.51.100.7", "10.0.0.9", "hop-untrusted", "attention"],
+    ["198.51.100.7", "auto", "hop", "good"],
+    ["198.51.100.7, 198.51.100.8", "auto", "hop-several", "note"],
+  ])("hears of clients at %s and trusts %s: %s", async (forwarded, trusted, id, level) => {
+    const front = startFront();
+    const server = await startPostern({
+      settings: { url: `https://localhost:${front.port}`, trustedProxies: trusted },
+      owner: false,
+    });
+    front.use(server.config.port, {
+      request: (_url, headers) => headers.set("x-forwarded-for", forwarded),
+    });
+    const { findings } = await look(["--data", server.folder], front);
+    expect(findings.find((each) => each.id.startsWith("hop"))).toMatchObject({ id, level });
+    await server.kill();
+    await front.stop();
   });
 
   test("goes on serving its clients meanwhile, under a path of its own", async () => {

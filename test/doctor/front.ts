@@ -28,9 +28,12 @@ export interface Front {
   stop(): Promise<void>;
 }
 
-/** @param names that its certificate is for */
-export function startFront(names: readonly string[] = ["localhost"]): Front {
-  const { ca, cert, key } = certificate(names);
+const made = new Map<string, ReturnType<typeof certificate>>();
+
+/** @param name that its certificate is for */
+export function startFront(name = "localhost"): Front {
+  const { ca, cert, key } = made.get(name) ?? certificate([name]);
+  made.set(name, { ca, cert, key });
   const authority = join(temporaryFolder(), "ca.crt");
   writeFileSync(authority, ca);
   let backend = 0;
