@@ -3,7 +3,7 @@ import { readFileSync } from "node:fs";
 import { isIP } from "node:net";
 import { join } from "node:path";
 import { FatalError, reason } from "./errors.ts";
-import { parseJson } from "./json.ts";
+import { isObject, parseJson } from "./json.ts";
 import { isLoopbackHost, nearest, networkMatcher, type References } from "./values.ts";
 import {
   type GivenSettings,
@@ -315,9 +315,6 @@ function assertConsistent(entry: ServerEntry): ServerEntry {
   }
   return entry;
 }
-
-const isObject = (value: unknown): value is Record<string, unknown> =>
-  typeof value === "object" && value !== null && !Array.isArray(value);
 
 function fileText(value: unknown, key: SettingKey): string {
   // Words of a command may have spaces in them.

@@ -1,5 +1,6 @@
 // Parameters of OAuth requests: parsed once, never repeated, empty as absent.
 import { OAuthError } from "./errors.ts";
+import { isObject } from "./json.ts";
 
 /** Parameters by name; a repeated one is refused when it is read. `resource` alone may repeat (RFC 8707 §2). */
 export class Parameters {
@@ -69,11 +70,9 @@ export async function readJsonObject(
   } catch (cause) {
     throw new OAuthError(code, "the body is not valid JSON", { cause });
   }
-  if (typeof content !== "object" || content === null || Array.isArray(content)) {
-    throw new OAuthError(code, "the body must be a JSON object");
-  }
+  if (!isObject(content)) throw new OAuthError(code, "the body must be a JSON object");
   if (hasDuplicateMember(text)) throw new OAuthError(code, "the body names a member twice");
-  return content as Record<string, unknown>;
+  return content;
 }
 
 /** RFC 8259 §4: which of two members of one name counts differs, so what judged the body before us may have read the other. */

@@ -1,5 +1,9 @@
 // JSON that people write: what is wrong with it is told with its line. What programs send is form.ts's.
 
+/** Whether a parsed value is a JSON object: no list, and not null. */
+export const isObject = (value: unknown): value is Record<string, unknown> =>
+  typeof value === "object" && value !== null && !Array.isArray(value);
+
 const VALUE = "{[sl";
 /** Brackets and marks stand for themselves, s for a string, l for any other literal. */
 const token =

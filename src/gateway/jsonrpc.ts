@@ -1,5 +1,6 @@
 // JSON-RPC 2.0 as MCP uses it: which kind a message is, and writing one again without losing anything of it. What methods
 // mean is nobody's business here.
+import { isObject } from "../json.ts";
 
 export type Fields = Record<string, unknown>;
 
@@ -24,8 +25,7 @@ export const INVALID_PARAMS = -32_602;
 /** What went wrong between client and server, as opposed to within either: MCP leaves no better code. */
 export const INTERNAL_ERROR = -32_603;
 
-export const isFields = (value: unknown): value is Fields =>
-  typeof value === "object" && value !== null && !Array.isArray(value) && !isRawNumber(value);
+export const isFields = (value: unknown): value is Fields => isObject(value) && !isRawNumber(value);
 
 /** A number as it was written, which no JavaScript number is equal to. */
 interface RawNumber {

@@ -2,6 +2,7 @@
 // jose's; it is loaded at the first assertion.
 import type { Deps } from "../deps.ts";
 import { OAuthError, reason } from "../errors.ts";
+import { isObject } from "../json.ts";
 import { seconds, sha256 } from "../primitives.ts";
 import type { PublicKey } from "../store/records.ts";
 import type { FoundClient } from "./clients.ts";
@@ -22,12 +23,11 @@ const secretMembers = ["d", "p", "q", "dp", "dq", "qi", "k", "oth"];
 
 /** The public keys of a JWK Set. @throws {OAuthError} invalid_client */
 export function readJwks(value: unknown): PublicKey[] {
-  const keys =
-    typeof value === "object" && value !== null && "keys" in value ? value.keys : undefined;
+  const keys = isObject(value) ? value["keys"] : undefined;
   if (!Array.isArray(keys) || keys.length === 0 || keys.length > 20)
     throw unusable("it has no usable jwks");
   return keys.map((key: unknown) => {
-    if (typeof key !== "object" || key === null) throw unusable("a key of its jwks is no object");
+    if (!isObject(key)) throw unusable("a key of its jwks is no object");
     if (secretMembers.some((name) => name in key)) throw unusable("its jwks holds a secret key");
     const entries = Object.entries(key).filter(
       ([name, member]) => members.some((known) => known === name) && typeof member === "string",
@@ -53,8 +53,7 @@ export function claimedClient(assertion: string): string | undefined {
     const payload: unknown = JSON.parse(
       Buffer.from(assertion.split(".")[1] ?? "", "base64url").toString("utf8"),
     );
-    const subject =
-      typeof payload === "object" && payload !== null && "sub" in payload ? payload.sub : undefined;
+    const subject = isObject(payload) ? payload["sub"] : undefined;
     return typeof subject === "string" ? subject : undefined;
   } catch {
     return undefined;

@@ -2,6 +2,7 @@
 // every resolved address before any connection, and the connection goes to the address that was judged.
 import type { Deps } from "../deps.ts";
 import { OAuthError, reason } from "../errors.ts";
+import { isObject } from "../json.ts";
 
 /** How names are resolved and which certificates count; tests stand a TLS fixture in for the internet. */
 export interface Internet {
@@ -205,9 +206,8 @@ async function readLimited(response: Response): Promise<string> {
 
 function parse(text: string): Record<string, unknown> {
   const content: unknown = JSON.parse(text);
-  if (typeof content !== "object" || content === null || Array.isArray(content))
-    throw new Unfit("it is no JSON object");
-  return content as Record<string, unknown>;
+  if (!isObject(content)) throw new Unfit("it is no JSON object");
+  return content;
 }
 
 /** How long an answer may be kept, and by which mark it is asked for again: RFC 9111 §4.2.1, §5.2.2. */

@@ -3,6 +3,7 @@
 import { type Stats, lstatSync } from "node:fs";
 import { type FileHandle, open } from "node:fs/promises";
 import writeFileAtomic from "write-file-atomic";
+import { isObject } from "../json.ts";
 import { checksum } from "../primitives.ts";
 import { type TableMaps, emptyTables, tableNames } from "./records.ts";
 
@@ -81,11 +82,6 @@ export function readSnapshot(bytes: Buffer): Snapshot {
   const { tables, ...header } = snapshotShape(JSON.parse(bytes.toString("utf8")));
   return { header, tables, edited: sum === undefined };
 }
-
-type Shape = Record<string, unknown>;
-
-const isObject = (value: unknown): value is Shape =>
-  typeof value === "object" && value !== null && !Array.isArray(value);
 
 const isTime = (value: unknown): value is number =>
   typeof value === "number" && !Number.isNaN(new Date(value).getTime());

@@ -4,6 +4,7 @@ import { createPrivateKey, generateKeyPairSync } from "node:crypto";
 import { calculateJwkThumbprint } from "jose/jwk/thumbprint";
 import { FlattenedSign } from "jose/jws/flattened/sign";
 import { version } from "../../package.json";
+import { isObject } from "../json.ts";
 import { sha256 } from "../primitives.ts";
 import { signingRequest } from "./csr.ts";
 
@@ -253,9 +254,6 @@ function ask(url: string, { stop, ...init }: RequestInit & { stop: AbortSignal }
 }
 
 type Shape = Record<string, unknown>;
-
-const isObject = (value: unknown): value is Shape =>
-  typeof value === "object" && value !== null && !Array.isArray(value);
 
 function shapeOf(text: string): Shape {
   try {
