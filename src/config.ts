@@ -2,7 +2,7 @@
 import { readFileSync } from "node:fs";
 import { isIP } from "node:net";
 import { join } from "node:path";
-import { FatalError, reason } from "./errors.ts";
+import { FatalError, errorCode, reason } from "./errors.ts";
 import { isObject, parseJson } from "./json.ts";
 import { isLoopbackHost, nearest, networkMatcher, type References } from "./values.ts";
 import {
@@ -182,7 +182,7 @@ export function readConfigFile(path: string): Record<string, unknown> | undefine
   try {
     text = readFileSync(path, "utf8");
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
+    if (errorCode(error) === "ENOENT") return undefined;
     throw new FatalError(`cannot read ${path}: ${reason(error)}`, { exitCode: 2, cause: error });
   }
   let content: unknown;

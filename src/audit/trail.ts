@@ -2,6 +2,7 @@
 // files are read as they are: a line that cannot be read is passed over, and nothing is changed.
 import { type FileHandle, open } from "node:fs/promises";
 import { join } from "node:path";
+import { errorCode } from "../errors.ts";
 import type { AuditEvent } from "../audit.ts";
 import { factsOf, isAtLeast, type Kind, type Level } from "./events.ts";
 
@@ -81,7 +82,7 @@ async function openFile(path: string): Promise<FileHandle | undefined> {
   try {
     return await open(path, "r");
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
+    if (errorCode(error) === "ENOENT") return undefined;
     throw error;
   }
 }

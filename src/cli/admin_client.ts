@@ -3,7 +3,7 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { ADMIN_PATH, admin } from "../admin.ts";
 import type { Config, Server } from "../config.ts";
-import { FatalError, reason } from "../errors.ts";
+import { FatalError, errorCode, reason } from "../errors.ts";
 import { open } from "./open.ts";
 import { warn } from "./terminal.ts";
 
@@ -60,7 +60,7 @@ async function viaSocket(
     // A socket that nobody listens on was left by a killed server; the lock decides.
     if (
       /ECONNREFUSED|ENOENT|FailedToOpenSocket|ConnectionRefused/.test(
-        `${reason(error)} ${(error as { code?: string }).code}`,
+        `${reason(error)} ${errorCode(error)}`,
       )
     )
       return undefined;

@@ -2,7 +2,7 @@
 // certificates.ts's.
 import { type App, type Listener, listen } from "../app.ts";
 import type { Config } from "../config.ts";
-import { FatalError, reason } from "../errors.ts";
+import { FatalError, errorCode, reason } from "../errors.ts";
 import type { Certificate } from "../tls/certificate.ts";
 
 /** What serves requests for one app; `dev` has its own, without TLS. */
@@ -90,9 +90,6 @@ function listenReplaceably(
     },
   };
 }
-
-const errorCode = (error: unknown): string =>
-  error instanceof Error && "code" in error ? String(error.code) : "";
 
 export function portError(error: unknown, port: number, flag: string): FatalError {
   const taken = errorCode(error) === "EADDRINUSE";

@@ -4,20 +4,14 @@ import { existsSync, readFileSync, statSync } from "node:fs";
 import { resolve } from "node:path";
 import { createInterface } from "node:readline/promises";
 import { readDataFolder } from "../config.ts";
-import { FatalError, reason } from "../errors.ts";
+import { FatalError, errorCode, reason } from "../errors.ts";
 import { type Ended, endEverything } from "../oauth/grants.ts";
 import { checksum, seconds, wallClock } from "../primitives.ts";
 import type { GivenSettings } from "../settings.ts";
 import { readArchive } from "../store/archive.ts";
 import { copyFiles, countsOf, folderFiles, issuerOf } from "../store/copy.ts";
 import { applyChanges, changeTexts, openGroup } from "../store/draft.ts";
-import {
-  type DataFolder,
-  RESTORE,
-  errorCode,
-  newCounters,
-  openDataFolder,
-} from "../store/files.ts";
+import { type DataFolder, RESTORE, newCounters, openDataFolder } from "../store/files.ts";
 import { listFiles, lookInto, readAtOnce } from "../store/hot_read.ts";
 import { lockFolder } from "../store/lock.ts";
 import { checkEntries, checkFolder } from "../store/permissions.ts";

@@ -1,8 +1,8 @@
 // Notices that one of a few small files has another content, by looking again and again: unlike notifications of the
 // file system that holds for editors that replace a file, for links that are turned and for mounts of another machine.
 import { readFileSync, statSync } from "node:fs";
+import { errorCode } from "../errors.ts";
 import { sha256 } from "../primitives.ts";
-import { errorCode } from "../store/files.ts";
 
 export interface WatchOptions {
   /** Asked at every look. */

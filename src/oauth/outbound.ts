@@ -1,7 +1,7 @@
 // Fetching a client's document from the internet without becoming anybody's proxy: the URL is judged before any DNS query,
 // every resolved address before any connection, and the connection goes to the address that was judged.
 import type { Deps } from "../deps.ts";
-import { OAuthError, reason } from "../errors.ts";
+import { OAuthError, errorCode, reason } from "../errors.ts";
 import { isObject } from "../json.ts";
 
 /** How names are resolved and which certificates count; tests stand a TLS fixture in for the internet. */
@@ -117,7 +117,7 @@ class Unfit extends Error {}
 function publicCause(error: unknown): string {
   if (error instanceof Unfit) return error.message;
   if (error instanceof SyntaxError) return "it is not valid JSON";
-  const code = error instanceof Error && "code" in error ? String(error.code) : "";
+  const code = errorCode(error);
   if (code.startsWith("ERR_ENCODING")) return "it is not UTF-8";
   if (/CERT|TLS|SSL|SIGNATURE/.test(code)) return "the certificate of its host is not valid";
   return "its host could not be reached";

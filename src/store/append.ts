@@ -12,8 +12,8 @@ import {
   writeSync,
 } from "node:fs";
 import { promisify } from "node:util";
-import { FatalError } from "../errors.ts";
-import { type Counters, type DataFolder, errorCode } from "./files.ts";
+import { FatalError, errorCode } from "../errors.ts";
+import type { Counters, DataFolder } from "./files.ts";
 import { type GroupLine, groupLine, headerLine, journalName } from "./journal.ts";
 
 export interface JournalFileOptions {

@@ -16,9 +16,9 @@ import {
   writeSync,
 } from "node:fs";
 import { dirname, join, sep } from "node:path";
-import { FatalError, reason } from "../errors.ts";
+import { FatalError, errorCode, reason } from "../errors.ts";
 import { randomToken } from "../primitives.ts";
-import { type DataFolder, STATE, errorCode, syncFolder } from "./files.ts";
+import { type DataFolder, STATE, syncFolder } from "./files.ts";
 import { SCHEMA } from "./journal.ts";
 import type { TableMaps } from "./records.ts";
 import type { FolderFiles, Recovered } from "./recovery.ts";

@@ -15,7 +15,7 @@ import {
 import { hostname } from "node:os";
 import { basename, dirname, join, resolve } from "node:path";
 import { promisify } from "node:util";
-import { FatalError, reason } from "../errors.ts";
+import { FatalError, errorCode, reason } from "../errors.ts";
 
 /** What the store found, for the terminal and the audit trail. `kind` is one stable word, `message` one sentence. */
 export interface Notice {
@@ -176,13 +176,6 @@ export function syncFolder(path: string): void {
     // A folder that may be entered but not read cannot be synced by us.
     if (errorCode(error) !== "EACCES" && !unsyncable.includes(errorCode(error))) throw error;
   }
-}
-
-/** The `code` of a system error, or "". */
-export function errorCode(error: unknown): string {
-  return error instanceof Error && "code" in error && typeof error.code === "string"
-    ? error.code
-    : "";
 }
 
 /** 77: not ours to use; 78: something is wrong with it. */

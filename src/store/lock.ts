@@ -2,8 +2,8 @@
 // flock is missing. While flock is there nobody is judged by pid or clock.
 import fs, { readFileSync, rmSync, rmdirSync, writeFileSync } from "node:fs";
 import { lockSync } from "proper-lockfile";
-import { FatalError, reason } from "../errors.ts";
-import { type DataFolder, LOCK, LOCK_OWNER, type Notice, errorCode } from "./files.ts";
+import { FatalError, errorCode, reason } from "../errors.ts";
+import { type DataFolder, LOCK, LOCK_OWNER, type Notice } from "./files.ts";
 import { flock } from "./flock.ts";
 
 export interface LockOptions {

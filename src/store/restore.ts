@@ -2,7 +2,7 @@
 // it was; from then on it is the copy, and whoever opens it next finishes what a crash left. Does not read the copy.
 import { existsSync, readFileSync, readdirSync, renameSync, rmSync, statSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
-import { FatalError } from "../errors.ts";
+import { FatalError, errorCode } from "../errors.ts";
 import { checksum } from "../primitives.ts";
 import { type Files, createFolder, writeNew } from "./copy.ts";
 import {
@@ -11,7 +11,6 @@ import {
   RESTORE,
   RESTORING,
   STATE,
-  errorCode,
   kindOf,
   nameTime,
   unfinishedBeside,

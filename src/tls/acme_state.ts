@@ -2,9 +2,9 @@
 // restart nor a crash asks a CA again and again.
 import { readFileSync } from "node:fs";
 import { dirname } from "node:path";
-import { FatalError, reason } from "../errors.ts";
+import { FatalError, errorCode, reason } from "../errors.ts";
 import { parseJson } from "../json.ts";
-import { errorCode, syncFolder } from "../store/files.ts";
+import { syncFolder } from "../store/files.ts";
 import { writeSnapshot } from "../store/snapshot.ts";
 import type { Account } from "./acme.ts";
 
