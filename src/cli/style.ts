@@ -33,9 +33,9 @@ export function styleOf(output: Output, environment: Environment): Style {
   const paint = (code: number, text: string): string =>
     colours ? `\u001b[${code}m${text}\u001b[${code < 10 ? 22 : 39}m` : text;
   const width = Math.min(isTerminal ? (output.columns ?? PIPED) : PIPED, WIDEST);
-  const colourOf = { good: 32, attention: 33, bad: 31, none: 2 } as const;
+  const colourOf = { good: 32, attention: 33, bad: 31 } as const;
   return {
-    mark: (mark) => paint(colourOf[mark], marks[mark]),
+    mark: (mark) => (mark === "none" ? marks.none : paint(colourOf[mark], marks[mark])),
     bold: (text) => paint(1, text),
     dim: (text) => paint(2, text),
     arrow: marks.arrow,

@@ -1,6 +1,6 @@
 // What people put in front of a server: a TLS proxy on loopback, good or bad in one of many ways.
-import { writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { rmSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
 import { certificate } from "../internet.ts";
 import { temporaryFolder } from "../server.ts";
 
@@ -55,7 +55,10 @@ export function startFront(name = "localhost"): Front {
       backend = port;
       habits = changed;
     },
-    stop: () => server.stop(true),
+    stop: async () => {
+      await server.stop(true);
+      rmSync(dirname(authority), { recursive: true });
+    },
   };
 }
 
