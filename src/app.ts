@@ -123,7 +123,13 @@ async function answer(
   response.headers.set("x-request-id", requestId);
   if (config.https) response.headers.set("strict-transport-security", "max-age=31536000");
   counts.get(row)?.count(response.status, deps.monotonic() - began);
-  return req.method === "HEAD" ? new Response(null, response) : response;
+  return req.method === "HEAD" ? headOf(response) : response;
+}
+
+/** A stream that nobody will read ends here. */
+async function headOf(response: Response): Promise<Response> {
+  await response.body?.cancel();
+  return new Response(null, response);
 }
 
 /** Whose pages may read an answer: anybody's; at an MCP endpoint theirs who may call it, so that both agree. */

@@ -215,13 +215,16 @@ export function resolveConfig({ values, servers }: Reading): Config {
   refuseContradictions(values, url);
   const basePath = url.pathname === "/" ? "" : url.pathname;
   const entries = servers === undefined ? [values] : serverEntries(servers, values);
-  const resolved = entries.map((entry): Server => ({
-    ...assertConsistent(entry),
-    path: basePath + entry.path,
-    resource: issuer + entry.path,
-    name: entry.name || url.host + basePath + entry.path,
-    upstream: entry.upstream || undefined,
-  }));
+  const resolved = entries.map((entry): Server => {
+    const { path, name, upstream, ...rest } = serverPart(assertConsistent(entry));
+    return {
+      ...rest,
+      path: basePath + path,
+      resource: issuer + path,
+      name: name || url.host + basePath + path,
+      upstream: upstream || undefined,
+    };
+  });
   const [first, ...rest] = resolved;
   if (!first) throw new FatalError(`"servers" in config.json is empty`, { exitCode: 2 });
   // Who serves https itself has no proxy in front.
@@ -270,6 +273,10 @@ function refuseContradictions(values: Settings, url: URL): void {
 }
 
 type ServerEntry = Pick<Settings, ServerKey>;
+
+/** Without the settings of everything else: a change of those is none of a server, and some of them are secrets. */
+const serverPart = (entry: ServerEntry): ServerEntry =>
+  Object.fromEntries(serverKeys.map((key) => [key, entry[key]])) as ServerEntry;
 
 function serverEntries(value: unknown, defaults: Settings): ServerEntry[] {
   const refuse = (message: string): never => {

@@ -6,6 +6,7 @@ import type { Checkups } from "./checkup.ts";
 import type { Config, Server } from "./config.ts";
 import type { Lines } from "./gateway/dial.ts";
 import type { ServerCredentials } from "./gateway/credentials.ts";
+import type { Served } from "./gateway/served.ts";
 import type { Upstreams } from "./gateway/sights.ts";
 import type { Stdio } from "./gateway/stdio.ts";
 import type { Limits } from "./limits.ts";
@@ -51,6 +52,8 @@ export interface Deps {
   readonly credentials: ServerCredentials;
   /** The servers behind that are commands. */
   readonly stdio: Stdio;
+  /** Those that the settings name now. */
+  readonly served: Served;
   /** What was seen of those that speak HTTP. */
   readonly upstreams: Upstreams;
   /** Clients on their way in, as far as they came. */
@@ -85,7 +88,7 @@ export interface AuthContext {
   /** When that login was made, epoch seconds. */
   readonly issuedAt: number;
   readonly server: Server;
-  /** Whether the credential is still good; open streams ask every 30 s. */
+  /** Whether the credential is still good, and the server still there; open streams ask every 30 s. */
   readonly stillGood: () => Promise<boolean>;
 }
 

@@ -13,6 +13,7 @@ import { FatalError, reason } from "../errors.ts";
 import { readiness } from "../health.ts";
 import { credentialFiles, readCredentials } from "../gateway/credentials.ts";
 import { createLines } from "../gateway/dial.ts";
+import { createServed } from "../gateway/served.ts";
 import { createUpstreams } from "../gateway/sights.ts";
 import { type Stdio, openStdio } from "../gateway/stdio.ts";
 import { createLimits } from "../limits.ts";
@@ -72,7 +73,7 @@ export async function open(
   const alerts = createAlerts(config, (way, why) =>
     audit.record("alert_failed", { way, reason: why }),
   );
-  const memory = emptyMemory(store, clock);
+  const memory = emptyMemory(config, store, clock);
   const metrics = serverMetrics(store, clock);
   const audit = openAudit({
     folder: config.data,
@@ -162,13 +163,14 @@ function folderNotices(terminal: Terminal) {
 }
 
 /** What a server remembers until it stops, and the secrets that end with it. */
-const emptyMemory = (store: OpenStore, { monotonic }: Clock) => ({
+const emptyMemory = (config: Config, store: OpenStore, { monotonic }: Clock) => ({
   documents: createDocumentCache(),
   fetchSlots: createFetchSlots(),
   keyFetches: createKeyFetches(monotonic),
   firstUses: createFirstUses(store, store.now),
   keyUses: createKeyUses(store, store.now),
   lines: createLines(),
+  served: createServed(config),
   upstreams: createUpstreams(store.now),
   attempts: createAttempts(store.now),
   checkups: new Map<string, Checkup>(),
@@ -182,6 +184,7 @@ export async function withConfig(deps: Deps, config: Config): Promise<Deps> {
   // Nothing can fail any more.
   deps.stdio.serve(config, secrets.credentials);
   deps.alerts.use(config);
+  deps.served.use(config);
   const isSame = config.rateLimits === deps.config.rateLimits;
   return {
     ...deps,

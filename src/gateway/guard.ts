@@ -55,6 +55,7 @@ async function loginContext(
     stillGood: async () => {
       const current = await deps.store.refresh_tokens.get(family);
       return (
+        deps.served.has(server) &&
         entry.expires_at > seconds(deps.now()) &&
         current !== undefined &&
         current.access.some((live) => live.hash === entry.hash)
@@ -83,7 +84,7 @@ async function keyContext(
     issuedAt: key.created_at,
     stillGood: async () => {
       const current = await deps.store.api_keys.get(id);
-      return current !== undefined && opens(current, server, deps);
+      return deps.served.has(server) && current !== undefined && opens(current, server, deps);
     },
   };
 }

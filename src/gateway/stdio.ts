@@ -3,6 +3,7 @@
 import type { Fields } from "../audit.ts";
 import type { Config, Server } from "../config.ts";
 import type { AuthContext, Call } from "../deps.ts";
+import { OAuthError } from "../errors.ts";
 import { acceptedBy } from "./answer.ts";
 import type { Bounds, Bridge } from "./bridge.ts";
 import type { Credentials, ServerCredentials } from "./credentials.ts";
@@ -116,7 +117,8 @@ export function openStdio(options: StdioOptions): Stdio {
     },
     handle: async (request, context, call) => {
       const bridge = bridges.get(context.server.path);
-      if (!bridge) throw new Error(`${context.server.path} has no command`);
+      // The settings changed while the request was on its way here.
+      if (!bridge) throw replaced();
       const timing = { silence: bounds.silence, recheck: bounds.recheck };
       return answer(bridge, { request, context, call, timing });
     },
@@ -133,6 +135,11 @@ export function openStdio(options: StdioOptions): Stdio {
     },
   };
 }
+
+const replaced = (): OAuthError =>
+  new OAuthError("temporarily_unavailable", "this MCP server was just changed, try again", {
+    headers: { "retry-after": "1" },
+  });
 
 async function close({ sessions, supervisor }: Bridge): Promise<void> {
   for (const { outbox } of sessions.values()) outbox.close();
@@ -315,10 +322,12 @@ function sessionRequest(bridge: Bridge, exchange: Exchange): Response {
   if (!acceptedBy(request.headers).events) {
     throw new RpcError(406, INVALID_REQUEST, "the answer is a text/event-stream");
   }
+  const headers = { "mcp-session-id": session.id };
+  if (request.method === "HEAD") {
+    // A stream that nobody reads would take the place of the one that the client listens to.
+    return new Response(null, { headers: { ...headers, "content-type": "text/event-stream" } });
+  }
   const seen = request.headers.get("last-event-id") ?? undefined;
   const stream = session.outbox.attach(readEventId(seen ?? "")?.stream ?? STANDALONE, seen);
-  return responseTo({ kind: "events", stream }, exchange, {
-    headers: { "mcp-session-id": session.id },
-    statusOf: () => 200,
-  });
+  return responseTo({ kind: "events", stream }, exchange, { headers, statusOf: () => 200 });
 }

@@ -2,7 +2,10 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { admin } from "../../src/admin.ts";
 import { changePassword } from "../../src/admin/owner.ts";
+import { withConfig } from "../../src/cli/open.ts";
+import { readConfig } from "../../src/config.ts";
 import { guard } from "../../src/gateway/guard.ts";
+import type { GivenSettings } from "../../src/settings.ts";
 import { sendRaw, startUpstream, closeStages } from "../gateway/stage.ts";
 import { type Login, type TestServer, callMcp, logIn, startServer } from "../server.ts";
 import { type Listening, startListening } from "./stand.ts";
@@ -231,6 +234,8 @@ describe("P45: an open stream asks again whether its token is good", () => {
     expect(await stillGood()).toBe(true);
     return stillGood;
   };
+  const reload = (changes: GivenSettings): Promise<unknown> =>
+    withConfig(server.deps, readConfig({ data: server.folder, ...changes }));
   const asClient = (token: string): Promise<Response> =>
     server.fetch("/revoke", {
       method: "POST",
@@ -250,10 +255,20 @@ describe("P45: an open stream asks again whether its token is good", () => {
     ["its client is deleted", () => asOwner("DELETE", `/clients/${login.clientId}`)],
     ["everything is revoked", () => asOwner("POST", "/revoke-all")],
     ["the password is changed", () => changePassword("another long password", server.deps)],
+    ["its server is taken out of the settings", () => reload({ path: "/other" })],
+    ["its server leads elsewhere", () => reload({ upstream: "http://127.0.0.1:9/mcp" })],
+    ["its server offers other scopes", () => reload({ scopes: "read" })],
   ])("no more when %s", async (_name, end) => {
     const stillGood = await opened();
     await end();
     expect(await stillGood()).toBe(false);
+    await server.close();
+  });
+
+  test("settings that leave its server alone leave it alone", async () => {
+    const stillGood = await opened();
+    await reload({ allowedOrigins: "https://app.test" });
+    expect(await stillGood()).toBe(true);
     await server.close();
   });
 });

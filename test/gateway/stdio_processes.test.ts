@@ -431,6 +431,8 @@ describe("changed settings", () => {
     };
     serve({});
     expect(await pidOf(stage, headers)).toBe(pid);
+    serve({ alertCommand: "/bin/true", allowedOrigins: "https://app.test" });
+    expect(await pidOf(stage, headers)).toBe(pid);
     serve({ env: "MODE=new" });
     expect((await stage.post(request(1, "x"), headers)).status).toBe(404);
     const { result } = await messageOf(await stage.post(request(1, "x"), await stage.open()));
