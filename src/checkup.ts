@@ -1,5 +1,6 @@
 // What marks the requests and clients of `postern doctor`, so that they are told from those of anybody else.
 import type { AuditEvent } from "./audit.ts";
+import { hmac } from "./primitives.ts";
 
 export interface Checkup {
   /** Stands in the names of the clients that it registers. */
@@ -10,6 +11,10 @@ export interface Checkup {
 
 /** Those that run, by the key that their bearers and requests carry. Empty nearly always. */
 export type Checkups = Map<string, Checkup>;
+
+/** Shows the doctor that an answer is this server's: nothing that it sends tells the id of its check-up before it has seen this. */
+export const checkupProof = (id: string, key: string): string =>
+  hmac(id, `postern check-up 1\0${key}`);
 
 /** Marks all requests of a check-up: nobody wants to hear of them as attempts of a client. */
 export const CHECKUP_HEADER = "x-postern-checkup";

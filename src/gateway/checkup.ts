@@ -1,13 +1,15 @@
 // Check-ups: while `postern doctor` looks at this server, a bearer of its own opens nothing and is answered here, by the
 // process that made it and no other. It says what arrived of a request, or sends a slow stream to see when that arrives.
 // Beginning and ending one is admin/checkup.ts's.
-import type { Checkups } from "../checkup.ts";
+import { type Checkups, checkupProof } from "../checkup.ts";
 import type { Server } from "../config.ts";
 import type { Call } from "../deps.ts";
 import { sha256 } from "../primitives.ts";
 
 /** What arrived of one request, as the doctor reads it. */
 export interface Arrived {
+  /** That this server says so, and nobody who stands where it should. */
+  readonly proof: string;
   readonly method: string;
   readonly path: string;
   /** The MCP server that it was taken for. */
@@ -37,11 +39,13 @@ export async function answerCheckup(
 ): Promise<Response | undefined> {
   const pattern = /^bearer +pcu_([A-Za-z0-9_-]{22})\.(seen|stream)$/i;
   const [, key = "", what] = pattern.exec(request.headers.get("authorization") ?? "") ?? [];
-  if (!checkups.has(key)) return undefined;
+  const checkup = checkups.get(key);
+  if (!checkup) return undefined;
   if (what === "stream") return slowStream(call);
   const length = Number(request.headers.get("content-length") ?? 0);
   const peer = "ip" in request && typeof request.ip === "string" ? request.ip : "unknown";
   const arrived: Arrived = {
+    proof: checkupProof(checkup.id, key),
     method: request.method,
     path: call.path,
     resource: server.resource,

@@ -360,6 +360,20 @@ describe.concurrent("a proxy in the way, which", () => {
     expect(findings.find((each) => each.id === "login")?.level).toBe("skipped");
   });
 
+  test("answers as the server would gets no login of the doctor", async () => {
+    const cookies: (string | null)[] = [];
+    const arrived = { proof: "x".repeat(43), peer: "127.0.0.1", address: "127.0.0.1", headers: {} };
+    const { wrong } = await lookThrough({
+      answer: (request) => {
+        cookies.push(request.headers.get("cookie"));
+        return at(request, /^\/mcp/) ? Response.json(arrived) : undefined;
+      },
+    });
+    expect(wrong[0]).toBe("other-program");
+    expect(cookies.length).toBeGreaterThan(0);
+    expect(cookies.filter((cookie) => cookie !== null)).toEqual([]);
+  });
+
   test("leads nowhere", async () => {
     const { wrong } = await onStage(({ front, postern }) => {
       front.use(9);

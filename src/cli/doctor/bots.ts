@@ -24,7 +24,7 @@ export async function checkAgents(target: Target, checkup: BegunCheckup): Promis
     }),
     refusedOf(namesOf(1), async (agent) => {
       const answer = await probe(target, checkup, "seen", { agent });
-      return readArrived(answer) ? undefined : answer;
+      return readArrived(answer, checkup) ? undefined : answer;
     }),
   ]);
   if (logins.length + calls.length > 0)

@@ -55,6 +55,7 @@ export async function checkHops(
   const hops = forwarded?.split(",").map((hop) => hop.trim()) ?? [];
   const forged = readArrived(
     await probe(target, checkup, "seen", { headers: { "x-forwarded-for": FORGED } }),
+    checkup,
   );
   if (forged?.address === FORGED) {
     return [

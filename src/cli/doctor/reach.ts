@@ -1,6 +1,7 @@
 // Whether the public URL leads to this very process, told by an answer that only it can give; and if not, what stands
 // there instead. What the way does to requests is passage.ts's.
 import type { BegunCheckup } from "../../admin/checkup.ts";
+import { checkupProof } from "../../checkup.ts";
 import type { Arrived } from "../../gateway/checkup.ts";
 import { type Answer, inWords, isRedirect, jsonOf, memberOf } from "./ask.ts";
 import { type Finding, attention, bad, everyClient, good } from "./finding.ts";
@@ -22,7 +23,7 @@ export async function checkReach(
   const body = aTool("tools/list");
   const headers = { "mcp-session-id": sessionId };
   const answer = await probe(target, checkup, "seen", { headers, body });
-  const arrived = readArrived(answer);
+  const arrived = readArrived(answer, checkup);
   if (!arrived) return { findings: [stranger(target, answer)] };
   const here = good("reached", "the public URL leads to this very process");
   return {
@@ -31,9 +32,10 @@ export async function checkReach(
   };
 }
 
-export function readArrived(answer: Answer): Arrived | undefined {
+/** undefined: somebody else answered. The doctor's login goes nowhere then. */
+export function readArrived(answer: Answer, { id, key }: BegunCheckup): Arrived | undefined {
   const found = jsonOf(answer);
-  return answer.status === 200 && typeof memberOf(found, "peer") === "string"
+  return answer.status === 200 && memberOf(found, "proof") === checkupProof(id, key)
     ? (found as Arrived)
     : undefined;
 }
