@@ -10,7 +10,7 @@ import type { Call, Handler } from "./deps.ts";
 import { OAuthError } from "./errors.ts";
 import { gateway } from "./gateway/mount.ts";
 import { healthz, readyz } from "./health.ts";
-import { connect, home } from "./login/home.ts";
+import { home } from "./login/home.ts";
 import { logIn, logInPage, logOut } from "./login/login.ts";
 import { setup, setupPage } from "./login/setup.ts";
 import { authorize } from "./oauth/authorize.ts";
@@ -61,7 +61,6 @@ export const routes: readonly Route[] = [
   { method: "POST", path: "/logout",     source: "-",                who: "owner",  handler: logOut,     ...page },
   { method: "GET",  path: "/setup",      source: "-",                who: "anyone", handler: setupPage,  ...page },
   { method: "POST", path: "/setup",      source: "-",                who: "anyone", handler: setup,      ...page },
-  { method: "GET",  path: "/connect",    source: "-",                who: "owner",  handler: connect,    ...page },
   ...accountRoutes.map((row): Route => ({ ...row, source: "-", who: "owner", ...page })),
   ...(["GET", "POST", "PUT", "PATCH", "DELETE"] as const).map((method): Route => (
     { method, path: `${ADMIN_PATH}/**`, source: "docs/admin-api.md", who: "owner", handler: adminApi, errors: "json", cors: false, body: 64 * KB })),

@@ -10,6 +10,7 @@ import {
   signOutOthers,
 } from "./browsers.ts";
 import { clientEnd, clientName, clients, removeUnused } from "./clients.ts";
+import { connect } from "./connect.ts";
 import { confirmEnd, connectionRename, connections, endConnections } from "./connections.ts";
 import { keyEnd, keyName, keys, makeKey } from "./keys.ts";
 import { servers } from "./servers.ts";
@@ -22,6 +23,7 @@ interface AccountRoute {
 
 // prettier-ignore
 export const accountRoutes: readonly AccountRoute[] = [
+  { method: "GET",  path: "/connect",                    handler: connect },
   { method: "GET",  path: "/account",                    handler: connections },
   { method: "GET",  path: "/account/connections/end",    handler: confirmEnd },
   { method: "POST", path: "/account/connections/end",    handler: endConnections },

@@ -4,92 +4,10 @@ import type { NewClient } from "../admin/clients.ts";
 import type { Config } from "../config.ts";
 import { FatalError } from "../errors.ts";
 import { nearest } from "../values.ts";
-import type { CommandLine } from "./command_line.ts";
+import { recipes } from "../web/recipes.ts";
 import { callAdmin } from "./admin_client.ts";
-
-interface Preset {
-  readonly name: string;
-  readonly redirectUris: readonly string[];
-  /** What to do with the id: one step a line. */
-  readonly steps: (made: NewClient) => readonly string[];
-}
-
-const secretOf = ({ client_secret: secret = "" }: NewClient): string => secret;
-
-/** Redirect URIs as these clients were seen to send them; loopback ones match any port. */
-const presets: Readonly<Record<string, Preset>> = {
-  claude: {
-    name: "Claude",
-    redirectUris: [
-      "https://claude.ai/api/mcp/auth_callback",
-      "https://claude.com/api/mcp/auth_callback",
-    ],
-    steps: ({ resource: url }) => [
-      `Add a custom connector with the URL ${url}`,
-      "Open its advanced settings and paste id and secret there",
-    ],
-  },
-  chatgpt: {
-    name: "ChatGPT",
-    redirectUris: ["https://chatgpt.com/connector_platform_oauth_redirect"],
-    steps: ({ resource: url }) => [
-      `Create a connector with the URL ${url} and choose your own OAuth client`,
-      "Paste id and secret there. Shows it another redirect URL? Add the client again with --redirect and that URL",
-    ],
-  },
-  vscode: {
-    name: "Visual Studio Code",
-    redirectUris: [
-      "http://127.0.0.1/",
-      "https://vscode.dev/redirect",
-      "https://insiders.vscode.dev/redirect",
-    ],
-    steps: ({ resource: url }) => [
-      `Add an HTTP server with the URL ${url}`,
-      "Paste the id, and the secret when it asks for one",
-    ],
-  },
-  cursor: {
-    name: "Cursor",
-    redirectUris: ["cursor://anysphere.cursor-mcp/oauth/callback", "http://localhost/callback"],
-    steps: (made) => [
-      "Put into mcp.json, under mcpServers:",
-      JSON.stringify({
-        postern: {
-          url: made.resource,
-          auth: { CLIENT_ID: made.client_id, CLIENT_SECRET: secretOf(made) },
-        },
-      }),
-    ],
-  },
-  codex: {
-    name: "Codex",
-    redirectUris: ["http://127.0.0.1/callback", "http://localhost/callback"],
-    steps: (made) => [
-      "Put into config.toml:",
-      `[mcp_servers.postern]\nurl = "${made.resource}"\noauth_client_id = "${made.client_id}"`,
-      "Then: codex mcp login postern",
-    ],
-  },
-  gemini: {
-    name: "Gemini CLI",
-    redirectUris: ["http://localhost/oauth/callback"],
-    steps: (made) => [
-      "Put into settings.json, under mcpServers:",
-      JSON.stringify({
-        postern: {
-          httpUrl: made.resource,
-          oauth: { enabled: true, clientId: made.client_id, clientSecret: secretOf(made) },
-        },
-      }),
-    ],
-  },
-  inspector: {
-    name: "MCP Inspector",
-    redirectUris: ["http://localhost/oauth/callback", "http://127.0.0.1/oauth/callback"],
-    steps: ({ resource: url }) => [`Connect to ${url}`, "Paste the id under Authentication"],
-  },
-};
+import type { CommandLine } from "./command_line.ts";
+import { stepLines } from "./connect.ts";
 
 /** `clients add --for <client>`, `--redirect <uri>` or `--resource-server <name>`. Resolves to the exit code. */
 export async function addClient(config: Config, { flags, json }: CommandLine): Promise<number> {
@@ -120,8 +38,11 @@ async function addUserClient(
   preset: string | undefined,
   redirect: string | undefined,
 ): Promise<Made> {
-  const names = Object.keys(presets);
-  const found = preset === undefined ? undefined : presets[preset];
+  const presets = new Map(
+    Object.entries(recipes).flatMap(([word, { byHand }]) => (byHand ? [[word, byHand]] : [])),
+  );
+  const names = [...presets.keys()];
+  const found = preset === undefined ? undefined : presets.get(preset);
   if (preset !== undefined && !found) {
     throw new FatalError(`there is no preset for ${preset}`, {
       exitCode: 2,
@@ -140,8 +61,12 @@ async function addUserClient(
     redirect_uris: uris,
     confidential: true,
   });
-  const usual = [`URL: ${made.resource}`, "Paste the id, and the secret when it asks for one"];
-  return { ...made, steps: found?.steps(made) ?? usual };
+  const { resource: url, client_id: id, client_secret: secret = "" } = made;
+  const steps = found?.steps({ url, id, secret }).flatMap(stepLines);
+  return {
+    ...made,
+    steps: steps ?? [`URL: ${url}`, "Paste the id, and the secret when it asks for one."],
+  };
 }
 
 async function addResourceServer(config: Config, name: string): Promise<Made> {

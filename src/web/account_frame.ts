@@ -13,7 +13,7 @@ const places = [
   ["/account/servers", "Servers"],
   ["/account/attempts", "Attempts"],
   ["/account/activity", "Activity"],
-  ["/connect", "Connect a client"],
+  ["/connect", "Connect"],
 ] as const;
 export type Place = (typeof places)[number][0];
 

@@ -1,6 +1,7 @@
 // postern connect: the real address, in the words of each client.
 import { afterAll, describe, expect, test } from "bun:test";
-import { connectText, connectable } from "../../src/cli/connect.ts";
+import { connectText } from "../../src/cli/connect.ts";
+import { recipes } from "../../src/web/recipes.ts";
 import { startPostern, stopProcesses } from "../process.ts";
 
 afterAll(stopProcesses);
@@ -8,7 +9,7 @@ afterAll(stopProcesses);
 const publicServer = [{ name: "Notes", resource: "https://mcp.example.com/mcp" }];
 const localServer = [{ name: "localhost:7676/mcp", resource: "http://localhost:7676/mcp" }];
 
-describe.each(Object.entries(connectable))("%s", (_word, client) => {
+describe.each(Object.entries(recipes))("%s", (_word, client) => {
   test("is told the address", () => {
     expect(connectText(client, publicServer)).toContain("https://mcp.example.com/mcp");
   });
@@ -27,7 +28,7 @@ describe.each(Object.entries(connectable))("%s", (_word, client) => {
 });
 
 test("ten clients and more", () => {
-  expect(Object.keys(connectable).length).toBeGreaterThanOrEqual(10);
+  expect(Object.keys(recipes).length).toBeGreaterThanOrEqual(10);
 });
 
 test("asks the running server, whatever settings it was started with", async () => {
@@ -35,11 +36,11 @@ test("asks the running server, whatever settings it was started with", async () 
   const one = await postern.run("connect", "claude-code");
   expect(one).toEqual({
     exitCode: 0,
-    stdout: `Claude Code\n    claude mcp add --scope user --transport http postern ${postern.url}\n  Then, in Claude Code: /mcp, choose postern, Authenticate.\n`,
+    stdout: `Claude Code\n  In a terminal:\n    claude mcp add --scope user --transport http postern ${postern.url}\n  Then, in Claude Code, type /mcp, choose postern and Authenticate.\n`,
     stderr: "",
   });
   const all = await postern.run("connect");
-  expect(all.stdout.split("\n\n")).toHaveLength(Object.keys(connectable).length);
+  expect(all.stdout.split("\n\n")).toHaveLength(Object.keys(recipes).length);
   expect(JSON.parse((await postern.run("connect", "--json")).stdout)).toMatchObject([
     { url: postern.url },
   ]);

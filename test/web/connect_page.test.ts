@@ -3,10 +3,15 @@ import { expect, test } from "bun:test";
 import { connectPage, entryName } from "../../src/web/connect_page.ts";
 import { boxesOf, decode, elements, textOf } from "./read.ts";
 
-const hidden = { request: "sealed" };
+const frame = {
+  base: "",
+  now: 1_790_000_000,
+  hidden: { proof: "proof" },
+  signOut: { request: "sealed" },
+};
 const notes = { name: "My Notes", resource: "https://mcp.example.com/mcp" };
 const show = (...servers: { name: string; resource: string }[]): Response =>
-  connectPage({ base: "", servers, hidden });
+  connectPage({ ...frame, servers });
 
 test.each([
   ["mcp.example.com/mcp", "https://mcp.example.com/mcp", "postern"],
@@ -37,6 +42,7 @@ test("each box holds a whole line or file with the real address", async () => {
   expect(parsed).toEqual([
     { mcpServers: { "my-notes": { url } } },
     { servers: { "my-notes": { type: "http", url } } },
+    { mcp: { "my-notes": { type: "remote", url } } },
     { mcpServers: { "my-notes": { command: "npx", args: ["-y", "mcp-remote", url] } } },
   ]);
 });

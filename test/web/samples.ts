@@ -6,6 +6,7 @@ import { errorPage, messagePage } from "../../src/web/error_page.ts";
 import { addressPage, returnPage } from "../../src/web/return_page.ts";
 import { homePage, loginPage, setupPage } from "../../src/web/pages.ts";
 
+import type { AccountFrame } from "../../src/web/account_frame.ts";
 import { accountSamples } from "./account_samples.ts";
 export type Samples = Readonly<Record<string, () => Response>>;
 
@@ -41,6 +42,13 @@ type Hidden = Readonly<Record<string, string>>;
 const loopback = { name: "localhost:7676/mcp", resource: "http://localhost:7676/mcp" };
 const files = { name: "mcp.example.com/files", resource: "https://mcp.example.com/files" };
 
+const account = (base: string, hidden: Hidden): AccountFrame => ({
+  base,
+  now: NOW,
+  hidden: {},
+  signOut: hidden,
+});
+
 const entrySamples = (base: string, hidden: Hidden, notes: Named, say: Say): Samples => ({
   home: () => homePage({ base, servers: [notes], signedIn: false }),
   "home-signed-in": () => homePage({ base, servers: [notes, files], signedIn: true }),
@@ -54,9 +62,9 @@ const entrySamples = (base: string, hidden: Hidden, notes: Named, say: Say): Sam
     loginPage({ base, hidden, forClient: true, clientName: say("Claude Code") }),
   "login-wait": () =>
     loginPage({ base, hidden, forClient: true, clientName: say("Cursor"), wait: 90 }),
-  connect: () => connectPage({ base, servers: [notes], hidden }),
-  "connect-loopback": () => connectPage({ base, servers: [loopback], hidden }),
-  "connect-several": () => connectPage({ base, servers: [notes, files], hidden }),
+  connect: () => connectPage({ ...account(base, hidden), servers: [notes] }),
+  "connect-loopback": () => connectPage({ ...account(base, hidden), servers: [loopback] }),
+  "connect-several": () => connectPage({ ...account(base, hidden), servers: [notes, files] }),
 });
 
 function consentSamples(base: string, hidden: Hidden, server: Named, say: Say, uri: Say): Samples {

@@ -14,7 +14,7 @@ import { FatalError, reason } from "../../errors.ts";
 import { passwordProblem } from "../../login/owner.ts";
 import type { GivenSettings } from "../../settings.ts";
 import { commandWords, publicUrl, upstreamUrl } from "../../values.ts";
-import { connectable } from "../connect.ts";
+import { recipes } from "../../web/recipes.ts";
 
 export interface Answers {
   readonly settings: GivenSettings;
@@ -143,6 +143,6 @@ const askClients = (): Promise<string[]> =>
     multiselect({
       message: "Which clients do you use?",
       required: false,
-      options: Object.entries(connectable).map(([value, { name }]) => ({ value, label: name })),
+      options: Object.entries(recipes).map(([value, { title }]) => ({ value, label: title })),
     }),
   );

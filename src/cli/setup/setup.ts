@@ -20,7 +20,7 @@ import { list } from "../../values.ts";
 import { callAdmin, callRunning } from "../admin_client.ts";
 import { examine } from "../check.ts";
 import type { CommandLine } from "../command_line.ts";
-import { connectText, findConnectable } from "../connect.ts";
+import { connectText, findRecipe } from "../connect.ts";
 import { show } from "../print.ts";
 import { nextCommand } from "../terminal.ts";
 import type { Answers, Known } from "./questions.ts";
@@ -32,7 +32,7 @@ export async function setUp(line: CommandLine): Promise<number> {
   const before = readConfigFile(path) ?? {};
   const known = await whatIsKnown(line, folder, before);
   const answers = await complete(known);
-  for (const name of answers.clients) findConnectable(name);
+  for (const name of answers.clients) findRecipe(name);
   const content = merge(before, answers.settings);
   // Before anything is written: settings that no start would take are refused here.
   const config = resolveConfig(readSettingsWith(content, { data: folder }));
@@ -147,6 +147,6 @@ function nextSteps(
         ]
       : []),
     `  ${nextCommand("doctor", config.data)}`,
-    ...clients.flatMap((name) => ["", connectText(findConnectable(name), config.servers)]),
+    ...clients.flatMap((name) => ["", connectText(findRecipe(name), config.servers)]),
   ].join("\n");
 }
