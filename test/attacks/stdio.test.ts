@@ -90,7 +90,10 @@ describe.each(["per-session", "shared"])("processes %s: a session", (processes) 
     const batch = [request("b", "x", { _meta }), request("c", "x", { _meta })];
     for (const { result } of await messagesOf(await send(server, token, "POST", headers, batch))) {
       const { params } = JSON.parse(String(result?.["line"])) as Wire;
-      const { "postern/client": client, ...meta } = params?.["_meta"] as Record<string, unknown>;
+      const { "postern/client": client, ...meta } = (params?.["_meta"] ?? {}) as Record<
+        string,
+        unknown
+      >;
       expect(client).not.toBe("x");
       expect(meta).toEqual({ "postern/user": "owner", "postern/scope": "mcp" });
     }
