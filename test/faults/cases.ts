@@ -19,7 +19,7 @@ import { cases as shortWrites } from "./cases/short_writes.ts";
 import { cases as superseded } from "./cases/superseded.ts";
 import { FailedStart, withPrograms } from "./program.ts";
 import { cases as upstreams } from "./cases/upstreams.ts";
-import { type FaultCase, type Report, newReport } from "./report.ts";
+import { type FaultCase, EnoughFound, type Report, newReport } from "./report.ts";
 
 export const allCases: readonly FaultCase[] = [
   ...killPoints,
@@ -43,29 +43,41 @@ export const allCases: readonly FaultCase[] = [
   ...clocks,
 ];
 
-/**
- * Runs a case to its end, whatever happens in it, and leaves no process behind.
- * @param limit milliseconds after which it is a finding that it goes on
- */
+export interface RunOptions {
+  readonly seed: number;
+  /** Milliseconds after which it is a finding that it goes on. */
+  readonly limit: number;
+  /** Ends with the first finding. */
+  readonly untilFound?: boolean;
+}
+
+/** Runs a case to its end, whatever happens in it, and leaves no process behind. */
 export async function runCase(
   { run }: FaultCase,
   size: number,
-  seed: number,
-  limit: number,
+  { seed, limit, untilFound = false }: RunOptions,
 ): Promise<Report> {
-  const report = newReport(seed);
+  const report = newReport(seed, untilFound);
   const overdue = Promise.withResolvers<never>();
   const alarm = setTimeout(() => overdue.reject(new Error(`no end after ${limit} ms`)), limit);
   try {
     await withPrograms(() => Promise.race([run(size, report), overdue.promise]));
     if (report.tries === 0) report.find("wrong", "nothing was tried");
   } catch (error) {
-    const kind = error instanceof FailedStart ? "failed start" : "wrong";
-    report.find(kind, error instanceof Error ? (error.stack ?? error.message) : String(error));
+    if (!(error instanceof EnoughFound)) findError(report, error);
   } finally {
     clearTimeout(alarm);
   }
   return report;
+}
+
+function findError(report: Report, error: unknown): void {
+  const kind = error instanceof FailedStart ? "failed start" : "wrong";
+  try {
+    report.find(kind, error instanceof Error ? (error.stack ?? error.message) : String(error));
+  } catch (enough) {
+    if (!(enough instanceof EnoughFound)) throw enough;
+  }
 }
 
 /** Runs what it is given, so many at a time, in the order in which they were given. */

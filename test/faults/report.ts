@@ -35,8 +35,14 @@ export interface Report {
   find(kind: FindingKind, text: string): void;
 }
 
-/** @param seed what makes every choice of the case again */
-export function newReport(seed: number): Report {
+/** One finding was asked for, and is there. */
+export class EnoughFound extends Error {}
+
+/**
+ * @param seed what makes every choice of the case again
+ * @param untilFound the first finding is thrown out of the case
+ */
+export function newReport(seed: number, untilFound = false): Report {
   const findings: Finding[] = [];
   let tries = 0;
   let trying = "before the first try";
@@ -52,6 +58,7 @@ export function newReport(seed: number): Report {
     },
     find(kind, text) {
       findings.push({ kind, text: `${trying}: ${text} (seed ${seed}, try ${tries})` });
+      if (untilFound) throw new EnoughFound();
     },
   };
 }

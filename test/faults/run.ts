@@ -1,15 +1,18 @@
-// bun run test:faults [--long | --sample] [--only NAME] [--seed N] [--mutants] [--write-docs]: every fault case at full size,
-// and a table of what came of it. Exit code 1 when anything was lost, came back, or did not start.
-import { readFileSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+// bun run test:faults [--long | --sample] [--only NAME] [--seed N] [--until-found] [--write-docs]: every fault case at full
+// size, and a table of what came of it; with --mutants the cases are tried themselves. Exit code 1 when anything was lost, came
+// back, or did not start, or when a mutant was not caught.
 import { parseArgs } from "node:util";
 import { missingParts } from "../needs.ts";
 import { allCases, lanes, runCase } from "./cases.ts";
-import type { FindingKind, Size } from "./report.ts";
+import { type Mutant, mutants, runMutant } from "./mutants.ts";
+import { starts } from "./program.ts";
+import type { FaultCase, FindingKind, Size } from "./report.ts";
+import { tableOf, writeTable } from "./table.ts";
 
-const DOCS = join(import.meta.dir, "../../docs/durability.md");
-
+/** Milliseconds that one case may take. */
 const LIMITS = { sample: 300_000, nightly: 3_000_000, long: 2 ** 31 - 1 };
+/** Cases at a time: most of what they do is wait. */
+const LANES = 2;
 
 const { values } = parseArgs({
   options: {
@@ -17,64 +20,94 @@ const { values } = parseArgs({
     sample: { type: "boolean", default: false },
     only: { type: "string", multiple: true },
     seed: { type: "string" },
+    mutants: { type: "boolean", default: false },
+    "until-found": { type: "boolean", default: false },
     "write-docs": { type: "boolean", default: false },
   },
 });
 const size: Size = values.long ? "long" : values.sample ? "sample" : "nightly";
 const seed = Number(values.seed ?? Date.now() % 1_000_000);
 
+const isGood = await (values.mutants ? tryMutants() : tryCases());
+process.exit(isGood ? 0 : 1);
+
+/** Those of the name that is asked for, or else those with it in their names. */
+function choose<T extends { readonly name: string }>(list: readonly T[]): T[] {
+  const names = list.map(({ name }) => name);
+  const isAsked = ({ name }: T): boolean =>
+    values.only?.some((text) => (names.includes(text) ? name === text : name.includes(text))) ??
+    true;
+  return list.filter(isAsked);
+}
+
+async function tryCases(): Promise<boolean> {
+  const from = performance.now();
+  const chosen = choose(allCases);
+  console.log(`seed ${seed}, ${size} size, ${chosen.length} cases`);
+  const lane = lanes(LANES);
+  const rows = await Promise.all(chosen.map((each) => lane(() => tryCase(each))));
+  const head = ["case", "tries", "lost", "resurrected", "failed starts", "other"];
+  const table = tableOf(
+    head,
+    rows.map(({ cells }) => cells),
+  );
+  const minutes = Math.round((performance.now() - from) / 60_000);
+  const { count, slow, slowest } = starts;
+  const facts = [
+    `${minutes} minutes`,
+    `${count} starts, the slowest ready after ${Math.round(slowest)} ms, ${slow} after more than 2 s`,
+  ];
+  console.log(`\n${table}\n\n${facts.join("; ")}`);
+  if (values["write-docs"]) writeTable(size, seed, facts, table);
+  const failed = rows.filter((row) => row.failed).length;
+  console.log(failed === 0 ? "\nnothing lost, nothing resurrected" : `\n${failed} cases failed`);
+  return failed === 0 && rows.length > 0;
+}
+
 interface Row {
-  readonly name: string;
   readonly cells: readonly (string | number)[];
   readonly failed: boolean;
 }
 
-const chosen = allCases.filter(
-  ({ name }) => values.only === undefined || values.only.some((text) => name.includes(text)),
-);
-console.log(`seed ${seed}, ${size} size, ${chosen.length} cases`);
-const lane = lanes(2);
-const rows = await Promise.all(chosen.map((each) => lane(() => tryCase(each))));
-const table = tableOf(rows);
-console.log(`\n${table}`);
-if (values["write-docs"]) writeTable(table);
-const failed = rows.filter((row) => row.failed);
-console.log(
-  failed.length === 0 ? "\nnothing lost, nothing resurrected" : `\n${failed.length} cases failed`,
-);
-process.exit(failed.length === 0 && rows.length > 0 ? 0 : 1);
-
-async function tryCase(each: (typeof allCases)[number]): Promise<Row> {
+async function tryCase(each: FaultCase): Promise<Row> {
+  const { name } = each;
   const missing = missingParts(each.needs);
   if (missing.length > 0) {
-    console.log(`${each.name}: skipped, ${missing.join(", ")}`);
-    return { name: each.name, cells: ["skipped", "", "", "", ""], failed: false };
+    console.log(`${name}: skipped, ${missing.join(", ")}`);
+    return { cells: [name, "skipped", "", "", "", ""], failed: false };
   }
   const from = performance.now();
-  const { findings, tries } = await runCase(each, each.sizes[size], seed, LIMITS[size]);
+  const options = { seed, limit: LIMITS[size], untilFound: values["until-found"] };
+  const { findings, tries } = await runCase(each, each.sizes[size], options);
   const seconds = Math.round((performance.now() - from) / 1000);
-  for (const { kind, text } of findings) console.log(`${each.name}: ${kind}: ${text}`);
-  console.log(`${each.name}: ${tries} tries, ${findings.length} findings, ${seconds} s`);
+  for (const { kind, text } of findings) console.log(`${name}: ${kind}: ${text}`);
+  console.log(`${name}: ${tries} tries, ${findings.length} findings, ${seconds} s`);
   const count = (...kinds: FindingKind[]): number =>
     findings.filter(({ kind }) => kinds.includes(kind)).length;
-  const cells = [tries, count("lost"), count("resurrected"), count("failed start"), count("wrong")];
-  return { name: each.name, cells, failed: findings.length > 0 };
+  const counts = [count("lost"), count("resurrected"), count("failed start"), count("wrong")];
+  return { cells: [name, tries, ...counts], failed: findings.length > 0 };
 }
 
-function tableOf(rows: readonly Row[]): string {
-  const head =
-    "| case | tries | lost | resurrected | failed starts | other |\n|---|--:|--:|--:|--:|--:|";
-  return [head, ...rows.map(({ name, cells }) => `| ${[name, ...cells].join(" | ")} |`)].join("\n");
+async function tryMutants(): Promise<boolean> {
+  const chosen = choose(mutants);
+  console.log(`seed ${seed}, ${chosen.length} mutants`);
+  const lane = lanes(LANES);
+  const rows = await Promise.all(chosen.map((mutant) => lane(() => tryMutant(mutant))));
+  const head = ["without the defence", "caught by", "as", "seconds"];
+  console.log(
+    `\n${tableOf(
+      head,
+      rows.map(({ cells }) => cells),
+    )}`,
+  );
+  const survivors = rows.filter((row) => row.failed).length;
+  console.log(survivors === 0 ? "\nevery mutant is caught" : `\n${survivors} mutants survive`);
+  return survivors === 0 && rows.length > 0;
 }
 
-/** Between the two markers of the document, with the command that makes it again. */
-function writeTable(table: string): void {
-  const text = readFileSync(DOCS, "utf8");
-  const [begin, end] = ["<!-- faults -->", "<!-- /faults -->"];
-  const [before, rest] = [text.indexOf(begin), text.indexOf(end)];
-  if (before === -1 || rest === -1) throw new Error(`${DOCS} has no ${begin} ... ${end}`);
-  const date = new Date().toISOString().slice(0, 10);
-  const command = `bun run test:faults${size === "nightly" ? "" : ` --${size}`} --seed ${seed}`;
-  const section = `${begin}\n${date}, \`${command}\`:\n\n${table}\n${end}`;
-  writeFileSync(DOCS, text.slice(0, before) + section + text.slice(rest + end.length));
+async function tryMutant(mutant: Mutant): Promise<Row> {
+  const { found, seconds } = await runMutant(mutant, seed);
+  console.log(`${mutant.name}: ${found ?? "NOT CAUGHT"} (${seconds} s)`);
+  const [kind = ""] = found?.split(": ") ?? ["NOT CAUGHT"];
+  return { cells: [mutant.what, mutant.caughtBy, kind, seconds], failed: found === undefined };
 }

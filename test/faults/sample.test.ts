@@ -1,8 +1,9 @@
 // The sample of every fault case against the real program: nobody is forced to log in, nothing dead works again, and the next
 // start needs no hand. `bun run test:faults` tries each far more often. TEST_SEED makes the choices of a run again.
-import { expect } from "bun:test";
+import { expect, test } from "bun:test";
 import { needs } from "../needs.ts";
 import { allCases, lanes, runCase } from "./cases.ts";
+import { misfit, mutants, patchNames } from "./mutants.ts";
 
 const SEED = Number(process.env["TEST_SEED"] ?? 1);
 /** Cases at a time: most of what they do is wait. */
@@ -15,10 +16,20 @@ for (const each of allCases) {
   needs(...each.needs).concurrent(
     each.name,
     async () => {
-      const { findings } = await lane(() => runCase(each, each.sizes.sample, SEED, LIMIT));
+      const options = { seed: SEED, limit: LIMIT };
+      const { findings } = await lane(() => runCase(each, each.sizes.sample, options));
       expect(findings).toEqual([]);
     },
     // They all begin at once, and wait for their turn.
     allCases.length * LIMIT,
   );
 }
+
+needs("git").each(mutants)("a store with $what can be made, for $caughtBy", (mutant) => {
+  expect(misfit(mutant)).toBeUndefined();
+  expect(allCases.map(({ name }) => name)).toContain(mutant.caughtBy);
+});
+
+test("every patch is one of the mutants", () => {
+  expect(patchNames()).toEqual(mutants.map(({ name }) => name).toSorted());
+});

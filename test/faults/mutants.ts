@@ -1,0 +1,149 @@
+// The harness against itself: the store with one defence taken out, in a copy of the project, must fail a case that it names. A
+// patch that no longer applies is a failure too: nobody knows any more what the case is worth.
+import { cpSync, mkdtempSync, readdirSync, rmSync, symlinkSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+
+const ROOT = resolve(import.meta.dir, "../..");
+const PATCHES = join(import.meta.dir, "mutants");
+/** Milliseconds until a case that finds nothing has found nothing. */
+const PATIENCE = 900_000;
+
+export interface Mutant {
+  /** mutants/<name>.patch */
+  readonly name: string;
+  /** What it leaves out. */
+  readonly what: string;
+  /** The case that must find it. */
+  readonly caughtBy: string;
+}
+
+export const mutants: readonly Mutant[] = [
+  {
+    name: "no_folder_sync",
+    what: "no sync of the folder that has a new journal",
+    caughtBy: "power cuts on a model disk",
+  },
+  {
+    name: "single_write",
+    what: "one write, and no look at how much was written",
+    caughtBy: "short writes",
+  },
+  {
+    name: "answer_before_sync",
+    what: "an answer before the sync is done",
+    caughtBy: "power cuts on a model disk",
+  },
+  {
+    name: "memory_before_disk",
+    what: "memory changed before the disk is",
+    caughtBy: "full disk that has space again",
+  },
+  {
+    name: "revocation_not_held",
+    what: "a revocation that waits for the disk to hold",
+    caughtBy: "full disk that has space again",
+  },
+  {
+    name: "lock_by_time",
+    what: "a lock that is only a file with a time",
+    caughtBy: "starts right after a kill, beside a lock that is left or copied",
+  },
+  {
+    name: "no_exclusive",
+    what: "a new journal without O_EXCL",
+    caughtBy: "something in the place of the next journal",
+  },
+  {
+    name: "use_in_memory",
+    what: "the use of a generation remembered in memory only",
+    caughtBy: "superseded by a use, over a restart",
+  },
+  {
+    name: "corrupt_becomes_empty",
+    what: "an empty folder in place of a damaged one",
+    caughtBy: "damage to any byte of a file",
+  },
+  {
+    name: "sweep_by_wall_clock",
+    what: "expired records swept by whatever the clock says",
+    caughtBy: "clocks set while running",
+  },
+  {
+    name: "journal_deleted_early",
+    what: "journals that leave with the next snapshot",
+    caughtBy: "hot copies under load",
+  },
+  {
+    name: "inherited_journal",
+    what: "lines appended to a journal of another process",
+    caughtBy: "random kills under load",
+  },
+];
+
+/** The patches in the folder, by name. */
+export const patchNames = (): string[] =>
+  readdirSync(PATCHES)
+    .filter((name) => name.endsWith(".patch"))
+    .map((name) => name.replace(/\.patch$/, ""))
+    .toSorted();
+
+/** Why the patch does not fit the present source; undefined when it does. */
+export const misfit = ({ name }: Mutant): string | undefined => apply(name, ROOT, "--check");
+
+function apply(name: string, folder: string, ...flags: string[]): string | undefined {
+  const command = ["git", "apply", ...flags, join(PATCHES, `${name}.patch`)];
+  const { success, stderr } = Bun.spawnSync(command, { cwd: folder });
+  return success ? undefined : stderr.toString().trim();
+}
+
+/** What came of one mutant. */
+export interface Verdict {
+  /** The first thing that was found; undefined: it was not caught. */
+  readonly found: string | undefined;
+  readonly seconds: number;
+}
+
+/** @param seed of the choices that the case makes */
+export async function runMutant(mutant: Mutant, seed: number): Promise<Verdict> {
+  const folder = mkdtempSync(join(tmpdir(), "postern-mutant-"));
+  const from = performance.now();
+  try {
+    const entries = readdirSync(ROOT, { withFileTypes: true })
+      .filter(({ name }) => !/^(node_modules|dist|data|\.git)$/.test(name))
+      .map(({ name }) => name);
+    for (const name of entries) cpSync(join(ROOT, name), join(folder, name), { recursive: true });
+    symlinkSync(join(ROOT, "node_modules"), join(folder, "node_modules"));
+    const failure = apply(mutant.name, folder);
+    if (failure !== undefined) throw new Error(`${mutant.name}.patch does not apply: ${failure}`);
+    return { found: await firstFinding(folder, mutant, seed), seconds: passed(from) };
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+}
+
+const passed = (from: number): number => Math.round((performance.now() - from) / 1000);
+
+async function firstFinding(
+  folder: string,
+  { caughtBy }: Mutant,
+  seed: number,
+): Promise<string | undefined> {
+  const words = ["test/faults/run.ts", "--only", caughtBy, "--until-found", "--seed", String(seed)];
+  const child = Bun.spawn([process.execPath, ...words], {
+    cwd: folder,
+    stdio: ["ignore", "pipe", "inherit"],
+    timeout: PATIENCE,
+    killSignal: "SIGKILL",
+  });
+  const printed = await new Response(child.stdout).text();
+  const prefix = `${caughtBy}: `;
+  return printed
+    .split("\n")
+    .find(
+      (line) =>
+        line.startsWith(prefix) &&
+        /^(lost|resurrected|failed start|wrong): /.test(line.slice(prefix.length)),
+    )
+    ?.slice(prefix.length);
+}
