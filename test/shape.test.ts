@@ -33,9 +33,9 @@ const layers = [
   ["http", "form", "attempts"],
   ["audit", "config", "metrics", "checkup"],
   ["limits", "ration"],
-  ["settings"],
+  ["settings", "clients"],
   ["values"],
-  ["json", "clients"],
+  ["json"],
   ["errors", "primitives", "addresses", "deps"],
 ];
 const partOf = (path: string): string => {

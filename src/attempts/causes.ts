@@ -1,5 +1,6 @@
 // Where an attempt stopped, the usual cause of that, and what to try: one table, in the order in which its rows are asked.
 // Words for people; the steps themselves are trail.ts's.
+import { forgettingSteps, removeAndAdd, withoutDocument } from "../clients/forgetting.ts";
 import { isLoopbackHost } from "../values.ts";
 import {
   type Attempt,
@@ -75,11 +76,12 @@ interface Cause {
   readonly remedies: readonly string[];
 }
 
-interface Row extends Omit<Cause, "cause"> {
+interface Row {
   readonly step: StepName;
   readonly outcome: Step["outcome"];
   readonly when?: (attempt: Attempt, at: Step, around: Surroundings) => boolean;
   readonly cause: string | ((attempt: Attempt, at: Step) => string);
+  readonly remedies: readonly string[] | ((attempt: Attempt) => readonly string[]);
 }
 
 function findCause(attempt: Attempt, at: Step, around: Surroundings): Cause {
@@ -89,7 +91,10 @@ function findCause(attempt: Attempt, at: Step, around: Surroundings): Cause {
   );
   if (!row) return { cause: quoted(at), remedies: ["Run postern doctor."] };
   const { cause, remedies } = row;
-  return { cause: typeof cause === "string" ? cause : cause(attempt, at), remedies };
+  return {
+    cause: typeof cause === "string" ? cause : cause(attempt, at),
+    remedies: typeof remedies === "function" ? remedies(attempt) : remedies,
+  };
 }
 
 const says = ({ reason = "" }: Step, pattern: RegExp): boolean => pattern.test(reason);
@@ -97,15 +102,14 @@ const isNamed = (
   { agent, client_name: name = "", client_id: id = "" }: Attempt,
   pattern: RegExp,
 ): boolean => pattern.test(agent) || pattern.test(name) || pattern.test(id);
-const redirectHost = ({ redirect_uri: uri }: Attempt): string =>
-  URL.parse(uri ?? "")?.hostname ?? "";
+const answeredAt = ({ redirect_uri: uri }: Attempt): string => URL.parse(uri ?? "")?.hostname ?? "";
 const quoted = ({ reason = "unknown" }: Step): string => `The client was told: “${reason}”.`;
 
-const forget = [
-  "Remove the connection in the client and add it again, so that it registers anew.",
-  "VS Code: run “MCP: List Servers”, choose the server, then Disconnect Account.",
-  "Claude Code: /mcp, choose the server, Clear authentication.",
-];
+const plain = (steps: readonly string[]): string[] => steps.map((step) => step.replaceAll("`", ""));
+/** What to press in the client that this seems to be. */
+const press = ({ agent, client_name: name, redirect_uri: uri }: Attempt): string[] =>
+  plain(forgettingSteps(uri === undefined ? [] : [uri], name === undefined ? [agent] : [name]));
+const forget = (attempt: Attempt): string[] => [removeAndAdd, ...press(attempt)];
 
 // prettier-ignore
 const rows: readonly Row[] = [
@@ -132,7 +136,7 @@ const rows: readonly Row[] = [
     remedies: ["Give it one: postern clients add --for <client>.", "Or let clients register: --registration open."] },
   { step: "metadata", outcome: "passed",
     cause: "It read the metadata and went no further: it refuses them, or waits for its person.",
-    remedies: ["Press Connect or Authenticate in the client; some wait for that.", "Paste the address exactly as postern connect shows it: some clients compare it letter by letter, the slash at the end included.", "Run postern doctor: a proxy may change or block one of the documents.", ...forget.slice(1)] },
+    remedies: (attempt) => ["Press Connect or Authenticate in the client; some wait for that.", "Paste the address exactly as postern connect shows it: some clients compare it letter by letter, the slash at the end included.", "Run postern doctor: a proxy may change or block one of the documents.", ...press(attempt)] },
   { step: "registration", outcome: "refused", when: (_, at) => says(at, /initial access token/),
     cause: "Registration asks for a token here, and the client sent none.",
     remedies: ["Give it an id by hand: postern clients add --for <client>."] },
@@ -150,13 +154,13 @@ const rows: readonly Row[] = [
     remedies: forget },
   { step: "authorization", outcome: "refused", when: (_, at) => says(at, /did not register/),
     cause: "The client wants its answer at an address that it did not register.",
-    remedies: [forget[0] ?? "", "mcp-remote: delete ~/.mcp-auth and connect again."] },
+    remedies: forget },
   { step: "authorization", outcome: "refused", when: (_, at) => says(at, /no owner/),
     cause: "Nobody has set this server up yet.",
     remedies: ["Open the setup link from the terminal, or from the file setup-link in the data folder."] },
   { step: "authorization", outcome: "refused", when: ({ client_id: id = "" }) => id.startsWith("https://"),
     cause: (_, at) => `The client is known by a document of its maker, and that could not be used. ${quoted(at)}`,
-    remedies: ["Check that this machine reaches the internet: the document is fetched from here.", "Codex: codex mcp login with --oauth-client-registration dcr."] },
+    remedies: ["Check that this machine reaches the internet: the document is fetched from here.", ...plain(withoutDocument)] },
   { step: "authorization", outcome: "refused",
     cause: (_, at) => quoted(at),
     remedies: forget },
@@ -178,25 +182,25 @@ const rows: readonly Row[] = [
   { step: "consent", outcome: "refused",
     cause: (_, at) => (says(at, /declined/) ? "The owner declined." : quoted(at)),
     remedies: ["Start again in the client."] },
-  { step: "code", outcome: "passed", when: (attempt) => isLoopbackHost(redirectHost(attempt)),
+  { step: "code", outcome: "passed", when: (attempt) => isLoopbackHost(answeredAt(attempt)),
     cause: "The browser was sent to an address of the client's own machine, and the client did not hear of it: it runs on another machine than the browser (SSH, container, WSL), or had stopped waiting.",
     remedies: ["On the consent page choose that the client runs on another machine, and give it the address shown there.", "Over SSH: forward the port of the address.", "Keep the client open until the browser says that it is done."] },
   { step: "code", outcome: "passed", when: ({ redirect_uri: uri = "" }) => !/^https?:/i.test(uri),
     cause: "The browser was asked to open the client's app, and that did not take the answer.",
     remedies: ["Allow the browser to open the app.", "Update the app and connect again."] },
   { step: "code", outcome: "passed",
-    cause: (attempt) => `The code went to ${redirectHost(attempt)} and never came back: its servers cannot reach this one, or refused the answer.`,
+    cause: (attempt) => `The code went to ${answeredAt(attempt)} and never came back: its servers cannot reach this one, or refused the answer.`,
     remedies: ["Run postern doctor: bot rules or a firewall may stop POST /token.", "Close the client's login window only when it says that it is done, then try again."] },
   { step: "token", outcome: "refused", when: (_, { error }) => error === "invalid_client",
     cause: "The client is unknown here, or its secret is wrong.",
-    remedies: ["Paste id and secret again: postern clients add --for <client> makes new ones.", ...forget] },
+    remedies: (attempt) => ["Paste id and secret again: postern clients add --for <client> makes new ones.", ...forget(attempt)] },
   { step: "token", outcome: "refused", when: (_, { error }) => error === "invalid_target",
     cause: "The client asked for tokens for another address than the one that it was allowed for.",
     remedies: ["Paste the address exactly as postern connect shows it, without a slash at the end."] },
   { step: "token", outcome: "refused",
     cause: (_, at) => `The code was too old, used before, or not this client's: two logins at once, or more than a minute between them. ${quoted(at)}`,
     remedies: ["Start again in the client, once.", "Several copies of the client at once take each other's answers: keep one."] },
-  { step: "token", outcome: "passed", when: (attempt) => isNamed(attempt, /claude|anthropic/i) && redirectHost(attempt).includes("claude"),
+  { step: "token", outcome: "passed", when: (attempt) => isNamed(attempt, /claude|anthropic/i) && answeredAt(attempt).includes("claude"),
     cause: "It has its tokens and never used them. Claude logs in and calls tools from different programs and addresses, and something lets only the first through.",
     remedies: ["Cloudflare: switch “Block AI bots” and Bot Fight Mode off for this host, or let 160.79.104.0/21 through.", "Run postern doctor --as claude: it calls as both programs."] },
   { step: "token", outcome: "passed",

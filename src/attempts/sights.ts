@@ -30,8 +30,11 @@ export function seeRefusal(
     return;
   }
   const query = step === "authorization" ? new URL(request.url).search.slice(1) : "";
-  const clientId = new URLSearchParams(query).get("client_id") ?? undefined;
-  deps.attempts.see({ step, error: thrown, clientId, ...(query !== "" && { query }) }, from);
+  const sent = new URLSearchParams(query);
+  const clientId = sent.get("client_id") ?? undefined;
+  const redirectUri = sent.get("redirect_uri") ?? undefined;
+  const about = { clientId, redirectUri, ...(query !== "" && { query }) };
+  deps.attempts.see({ step, error: thrown, ...about }, from);
 }
 
 /** A code on its way to tokens; `family` reads the grant out of the answer. */

@@ -1,5 +1,6 @@
 // RFC 6749 §4.1.1, RFC 7636 §4.3, RFC 8707 §2: reading an authorization request. Which errors go back to the client and
 // which are only shown is decided here; what the owner sees and answers is authorize.ts and consent.ts.
+import { registerAnew } from "../clients/forgetting.ts";
 import type { Server } from "../config.ts";
 import type { Deps } from "../deps.ts";
 import { OAuthError, type ErrorCode, type RedirectTarget } from "../errors.ts";
@@ -8,7 +9,7 @@ import { fetchClient, isDocumentId } from "./cimd.ts";
 import { type FoundClient, findClient } from "./clients.ts";
 import { findServer, grantableScopes, isCodeChallenge, matchRedirectUri } from "./rules.ts";
 import { type Lost, findLostClient, findRemoved } from "./lost_client.ts";
-import { registerAnew, unknownClient, updateClient } from "./unknown_client.ts";
+import { unknownClient, updateClient } from "./unknown_client.ts";
 
 /** The query of an authorization request, read once. */
 export interface Query {

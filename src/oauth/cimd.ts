@@ -1,6 +1,7 @@
 // Client ID Metadata Documents (draft-ietf-oauth-client-id-metadata-document): a client whose id is the https URL of the
 // document that describes it. Documents are fetched only while the owner is signed in; what the owner agreed to is stored
 // like any client, and that record alone counts at the token endpoint.
+import { withoutDocument } from "../clients/forgetting.ts";
 import type { Deps } from "../deps.ts";
 import { OAuthError } from "../errors.ts";
 import { seconds } from "../primitives.ts";
@@ -81,7 +82,6 @@ export async function fetchClient(id: string, deps: Deps): Promise<FoundClient> 
   }
 }
 
-// Measured: Codex, Claude Code and Copilot do not fall back to registration by themselves; only this page can help.
 function withAdvice(id: string, error: unknown): unknown {
   if (!(error instanceof OAuthError)) return error;
   return new OAuthError(error.code, error.message, {
@@ -93,8 +93,7 @@ function withAdvice(id: string, error: unknown): unknown {
     ...(error.detail !== undefined && { detail: `${id}: ${error.detail}` }),
     advice: [
       error.advice ?? `Check that the machine of this server can open ${id}, then connect again.`,
-      "Codex: log in with `codex mcp login <name> --oauth-client-registration dcr`.",
-      "Claude Code and Copilot: give the server a fixed client id in their settings, or try again later.",
+      ...withoutDocument,
     ].join("\n"),
   });
 }

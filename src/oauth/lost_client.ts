@@ -1,5 +1,6 @@
 // Clients that this folder issued an id to and does not know any more, and those that the owner removed: what is remembered
 // of them, and when the owner may be asked to let them in again. Nothing is stored before the owner agrees.
+import { registerAnew } from "../clients/forgetting.ts";
 import type { Deps } from "../deps.ts";
 import { OAuthError } from "../errors.ts";
 import { seconds, sha256 } from "../primitives.ts";
@@ -8,7 +9,6 @@ import type { Draft } from "../store/table.ts";
 import { type FoundClient, ensureFolder, ownIdKind } from "./clients.ts";
 import { grantTypes, responseTypes } from "./metadata.ts";
 import { checkRedirectUri, matchRedirectUri } from "./rules.ts";
-import { registerAnew } from "./unknown_client.ts";
 
 /** Removed clients that are remembered, the newest of them, and for how many seconds. */
 const REMEMBERED = 64;

@@ -52,6 +52,8 @@ const rows: readonly (readonly [Attempt, RegExp, RegExp])[] = [
   [attempt("registration"), /no browser/, /link/],
   [refused("authorization", "The client is not registered with this server."), /does not have/, /Remove/],
   [refused("authorization", "The client asked to be answered at an address that it did not register."), /did not register/, /Remove/],
+  [refused("authorization", "The client is not registered with this server.", { redirect_uri: "https://claude.ai/api/mcp/auth_callback" }), /does not have/, /Claude: Settings/],
+  [refused("authorization", "The client is not registered with this server.", { client_name: "Codex", redirect_uri: "http://127.0.0.1:4321/callback" }), /does not have/, /codex mcp logout <name>, then/],
   [refused("authorization", "no owner yet"), /set this server up/, /setup link/],
   [refused("authorization", "the document cannot be fetched", { client_id: "https://claude.ai/c" }), /document of its maker/, /internet/],
   [refused("authorization", "the parameter state is repeated"), /state is repeated/, /Remove/],
