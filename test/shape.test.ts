@@ -143,6 +143,17 @@ test("what is exported is used somewhere else", () => {
   expect(unused).toEqual([]);
 });
 
+test("what tests share is closed by each file that uses it", () => {
+  // In a module that several files import it runs for the first of them only.
+  const shared = [...new Glob("test/**/*.ts").scanSync(root)].filter(
+    (path) => !path.endsWith(".test.ts") && path !== "test/leftovers.ts",
+  );
+  const own = shared.filter((path) =>
+    /^(after|before)(All|Each)\(/m.test(readFileSync(join(root, path), "utf8")),
+  );
+  expect(own).toEqual([]);
+});
+
 describe("habits", () => {
   test.each(files)("%s says first what it owns", (file) => {
     const [first = "", second = ""] = readFileSync(join(root, file), "utf8").split("\n");

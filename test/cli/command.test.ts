@@ -3,7 +3,14 @@ import { afterAll, describe, expect, test } from "bun:test";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { readConfig } from "../../src/config.ts";
-import { initialize, messageOf, odd, request, runs } from "../gateway/stdio_stage.ts";
+import {
+  initialize,
+  messageOf,
+  odd,
+  request,
+  runs,
+  closeStdioStages,
+} from "../gateway/stdio_stage.ts";
 import { needs } from "../needs.ts";
 import {
   type Child,
@@ -16,6 +23,8 @@ import {
 } from "../process.ts";
 import { Browser, type Tokens, obtainCode, redeemCode, registerClient } from "../server.ts";
 import { until } from "../gateway/stage.ts";
+
+afterAll(closeStdioStages);
 
 afterAll(stopProcesses);
 

@@ -24,7 +24,9 @@ import {
 } from "../server.ts";
 import { textOf } from "../web/read.ts";
 import { startUpstream, until } from "./stage.ts";
-import { initialize, messageOf, odd, request } from "./stdio_stage.ts";
+import { initialize, messageOf, odd, request, closeStdioStages } from "./stdio_stage.ts";
+
+afterAll(closeStdioStages);
 
 const servers: TestServer[] = [];
 afterAll(async () => {

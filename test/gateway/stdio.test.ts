@@ -1,5 +1,5 @@
 // Streamable HTTP for a stdio server: sessions, streams, what comes back of what went in.
-import { describe, expect, test } from "bun:test";
+import { afterAll, describe, expect, test } from "bun:test";
 import { until } from "./stage.ts";
 import {
   type Wire,
@@ -11,7 +11,10 @@ import {
   request,
   startStdioStage,
   stateless,
+  closeStdioStages,
 } from "./stdio_stage.ts";
+
+afterAll(closeStdioStages);
 
 const lineIn = ({ result }: Wire): Record<string, unknown> =>
   JSON.parse(String(result?.["line"])) as Record<string, unknown>;

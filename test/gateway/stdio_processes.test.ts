@@ -1,5 +1,5 @@
 // The processes of a stdio server: how they start, crash, come back and end, and that nothing of them is left.
-import { describe, expect, test } from "bun:test";
+import { afterAll, describe, expect, test } from "bun:test";
 import { mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -18,7 +18,10 @@ import {
   runs,
   startStdioStage,
   stateless,
+  closeStdioStages,
 } from "./stdio_stage.ts";
+
+afterAll(closeStdioStages);
 
 const pidOf = async (stage: StdioStage, headers: Record<string, string>): Promise<number> =>
   Number((await messageOf(await stage.post(request("pid", "x"), headers))).result?.["pid"]);

@@ -1,5 +1,4 @@
 // Commands behind the gateway on a real socket, without the rest of Postern: everybody is let in.
-import { afterAll } from "bun:test";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { type Config, readConfig } from "../../src/config.ts";
@@ -11,9 +10,11 @@ import type { GivenSettings } from "../../src/settings.ts";
 import { contextOf } from "./stage.ts";
 
 const closers: (() => Promise<unknown>)[] = [];
-afterAll(async () => {
-  await Promise.all(closers.map((close) => close()));
-});
+
+/** Ends all of them. The caller's file calls `afterAll(closeStdioStages)`. */
+export async function closeStdioStages(): Promise<void> {
+  await Promise.all(closers.splice(0).map((close) => close()));
+}
 
 /** The command line of odd_server.ts. */
 export const odd = (manner: string): string =>

@@ -1,5 +1,5 @@
 // Event streams of a stdio server: what goes on which, who may come back to one, cancellation, slow and absent clients.
-import { describe, expect, test } from "bun:test";
+import { afterAll, describe, expect, test } from "bun:test";
 import { connect } from "node:net";
 import { until } from "./stage.ts";
 import {
@@ -11,7 +11,10 @@ import {
   request,
   startStdioStage,
   stateless,
+  closeStdioStages,
 } from "./stdio_stage.ts";
+
+afterAll(closeStdioStages);
 
 const tell = (name: string, params: object): object => request(name, "tell", params);
 const changed = { jsonrpc: "2.0", method: "notifications/tools/list_changed" };
