@@ -17,6 +17,7 @@ import { listClients, purgeClients, removeClient, renameClient, showClient } fro
 import { listGrants, purgeGrants, renameGrant, revokeGrant, showGrant } from "./grants.ts";
 import { addKey, listKeys, purgeKeys, renameKey, revokeKey, showKey } from "./keys.ts";
 import { endSession, listSessions, revokeAll, setPassword } from "./owner_verbs.ts";
+import { completionScript } from "./completion.ts";
 import { connect } from "./connect.ts";
 import { serve } from "./serve.ts";
 import { listServers } from "./servers.ts";
@@ -79,6 +80,7 @@ const commands: readonly Entry[] = [
   { words: ["backup"], parameters: "<file>", flags: ["force"], help: "write a .tar.gz of the data folder, or a folder when it ends in /; the server may run", command: backup },
   { words: ["restore"], parameters: "<file>", flags: ["revoke-all"], help: "put a backup, or any copy of a data folder, in place of the data folder", command: restore },
   { words: ["password"], parameters: "", help: "set the owner's password; ends every login when there was one", command: withConfig(setPassword) },
+  { words: ["completion"], parameters: "<shell>", help: "print a script that lets bash complete all this", command: complete },
 ];
 
 /** Runs one command line and resolves to its exit code. */
@@ -120,15 +122,28 @@ export function findCommand(line: CommandLine): { command: Command; rest: readon
   if (rest.length < needed.length || rest.length > parameters.length) {
     throw new FatalError(
       `postern ${entry.words.join(" ")} takes ${entry.parameters || "no more words"}`,
-      { exitCode: 2, hint: "see postern --help" },
+      { exitCode: 2, hint: hintFor(entry, rest) },
     );
   }
   assertFlags(entry, line);
   return { command: entry.command, rest };
 }
 
+/** A word behind a list is probably a mistyped verb of it. */
+function hintFor({ words, parameters }: Entry, [word = ""]: readonly string[]): string {
+  const verbs = commands.flatMap((each) =>
+    each.words[0] === words[0] ? each.words.slice(words.length) : [],
+  );
+  const near = parameters === "" ? nearest(word, verbs) : undefined;
+  return near ? `did you mean postern ${words.join(" ")} ${near}?` : "see postern --help";
+}
+
 function add(line: CommandLine): Promise<number> {
   return addClient(readConfig(line.given, process.env), line);
+}
+
+async function complete(_line: CommandLine, [shell = ""]: readonly string[]): Promise<number> {
+  return print(completionScript(shell, commands).trimEnd());
 }
 
 async function setup(line: CommandLine): Promise<number> {

@@ -206,6 +206,10 @@ describe("words that make no sense end with one line and exit 2", () => {
       ["sevre"],
       "postern: error: unknown command sevre\npostern: hint: did you mean postern serve?\n",
     ],
+    [
+      ["grants", "revok", "x"],
+      "postern: error: postern grants takes no more words\npostern: hint: did you mean postern grants revoke?\n",
+    ],
     [["xyzzyx"], "postern: error: unknown command xyzzyx\npostern: hint: see postern --help\n"],
     [
       ["grants", "revoke"],
