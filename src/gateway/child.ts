@@ -64,8 +64,11 @@ export function startChild(options: ChildOptions): Child {
   };
   const writing = startWriting(process, bounds.backlog);
   const reading = Promise.all([
-    readLines(process.stdout, bounds.line, options).then((whole) => {
-      if (!whole) breakOff(`wrote a message of more than ${bounds.line} bytes`);
+    readLines(process.stdout, bounds.line, options).then(async (whole) => {
+      if (!whole) return breakOff(`wrote a message of more than ${bounds.line} bytes`);
+      // MCP 2026-07-28 "stdio", "Shutdown": so it may say that it is about to end.
+      await Promise.race([process.exited, Bun.sleep(bounds.patience)]);
+      if (process.exitCode === null && process.signalCode === null) breakOff("closed its output");
     }),
     readLogs(process.stderr, options.onLog),
   ]);

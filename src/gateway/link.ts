@@ -63,6 +63,8 @@ export interface Link {
   request(message: Request, client: Client, sink: Sink): Ticket;
   /** A notification, or a response to what the server asked. False when the child does not take it. */
   tell(message: Message, client: Client): boolean;
+  /** A client is gone for good: the child is told, whatever it asked fails. */
+  leave(client: Client, why: string): void;
   /** A line of the child. */
   receive(line: string): void;
   /** The child is gone: whatever was asked fails. */
@@ -112,6 +114,14 @@ export function openLink(options: LinkOptions): Link {
       isCalled(message, "notifications/cancelled")
         ? cancelByClient(state, message, client)
         : send(lineOf(message.fields)),
+    leave: (client, why) => {
+      for (const [key, entry] of entries) {
+        if (entry.client !== client) continue;
+        drop(state, key);
+        send(lineOf({ ...CANCELLED, params: { requestId: shared ? Number(key) : entry.id } }));
+        entry.sink.fails(why);
+      }
+    },
     receive: (line) => {
       if (line === "") return;
       const value = parsed(line, shared);

@@ -23,6 +23,7 @@ export interface Outbox {
   isHeard(): boolean;
   /** Resolves when no client is behind, or is cut off for being so; undefined: nobody is. */
   room(): Promise<unknown> | undefined;
+  /** Ends the standalone stream; the others end with their answers. */
   close(): void;
 }
 
@@ -68,16 +69,10 @@ export function openOutbox(options: OutboxOptions): Outbox {
     begin: (stream, onChange) => void streams.set(stream, { client: undefined, onChange }),
     send: (stream, line) => send(state, stream, line),
     attach: (stream, seen) => attach(state, stream, seen),
-    finish: (stream) => {
-      streams.get(stream)?.client?.end();
-      streams.delete(stream);
-    },
+    finish: (stream) => finish(state, stream),
     isHeard: () => streams.get(STANDALONE)?.client !== undefined,
     room: () => room(state),
-    close: () => {
-      for (const { client } of streams.values()) client?.end();
-      streams.clear();
-    },
+    close: () => finish(state, STANDALONE),
   };
 }
 
@@ -90,6 +85,11 @@ function send(state: State, stream: string, line: string): void {
   forget(state);
   if (open.client && stream === STANDALONE) state.heard = number;
   open.client?.send(line, `${stream}-${number}`);
+}
+
+function finish({ streams }: State, stream: string): void {
+  streams.get(stream)?.client?.end();
+  streams.delete(stream);
 }
 
 function forget(state: State): void {

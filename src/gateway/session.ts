@@ -74,8 +74,10 @@ export function findSession(bridge: Bridge, id: string, context: AuthContext): S
   return session;
 }
 
+/** What it still asked fails, and says so. */
 export function endSession(bridge: Bridge, session: Session): void {
   bridge.sessions.delete(session.id);
+  session.running?.link.leave(session, "the session was ended");
   session.outbox.close();
   if (!bridge.shared) void session.running?.stop();
 }

@@ -67,7 +67,7 @@ export interface SupervisorOptions {
   readonly log: (line: string) => void;
   /** What happened to a child. */
   readonly tell: (
-    event: "child_started" | "child_ended" | "child_failed",
+    event: "child_started" | "child_ended" | "child_crashed" | "child_failed",
     facts: { readonly process?: number; readonly reason?: string },
   ) => void;
 }
@@ -237,7 +237,8 @@ function end(state: State, ward: Ward, ending: string): void {
   const isWanted = ward.stopping;
   ward.role.onEnd();
   ward.link.end(isWanted ? `${state.name} was stopped` : words);
-  state.tell("child_ended", { process: ward.child.pid, reason: ending });
+  const event = isWanted ? "child_ended" : "child_crashed";
+  state.tell(event, { process: ward.child.pid, reason: ending });
   if (isWanted) return;
   state.crashed++;
   if (state.monotonic() - ward.startedAt >= state.bounds.steady) state.failures = 0;

@@ -75,7 +75,7 @@ describe("postern -- program", () => {
     const pids = [Number(result?.["pid"]), Number(result?.["child"])];
     expect(pids.map(runs)).toEqual([true, true]);
     expect(await child.end("SIGTERM")).toBe(0);
-    expect(pids.map(runs)).toEqual([false, false]);
+    await until(() => !pids.some(runs));
     expect(child.stdout()).toContain(`child started server=/mcp process=${pids[0]}`);
     expect(child.stdout()).toMatch(/^[\d:]{8} localhost:\d+\/mcp: SIGTERM\? No\.$/m);
   });

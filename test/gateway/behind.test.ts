@@ -264,6 +264,8 @@ describe("how they are", () => {
     const page = await textOf(await postern.browser.get("/account/servers"));
     for (const words of ["Home", "not reachable", "restarted or forgot", "exit code 3", "built in"])
       expect(page).toContain(words);
+    const metrics = await fetch("http://postern/metrics", { unix: join(folder, "admin.sock") });
+    expect(await metrics.text()).toContain(`postern_server_crashes_total{server="/notes"} 1\n`);
     const { stdout } = await postern.run("servers");
     expect(stdout).toMatch(/Home .* not reachable .*cannot be reached/);
     const stranger = await postern.fetch("/account/servers");

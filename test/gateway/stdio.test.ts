@@ -8,6 +8,7 @@ import {
   messageOf,
   messagesOf,
   odd,
+  patient,
   request,
   startStdioStage,
   stateless,
@@ -66,6 +67,25 @@ describe("MCP 2025-11-25 Session Management", () => {
     expect(stage.state()).toMatchObject({ sessions: 0, crashed: 0 });
   });
 
+  test.each(["per-session", "shared"])(
+    "what an ended session still asked is answered by an error, processes %s",
+    async (processes) => {
+      const stage = startStdioStage(odd("told"), { settings: { processes } });
+      const [headers, others] = [await stage.open(), await stage.open()];
+      const wait = (id: number): object => request(id, "tell", { wait: true });
+      const call = stage.post(wait(1), { ...headers, accept: "application/json" });
+      const stream = await listen(stage, headers, wait(2));
+      await fetch(stage.url, { method: "DELETE", headers });
+      expect(await messageOf(await call)).toMatchObject({ id: 1, error: { code: -32_603 } });
+      expect(await stream.ended).toBe("end");
+      const error = { message: "the session was ended" };
+      expect(stream.messages().at(-1)).toMatchObject({ id: 2, error });
+      expect(await messageOf(await stage.post(request(3, "tell"), others))).toMatchObject({
+        id: 3,
+      });
+    },
+  );
+
   test("initialize with the id of a session that is gone begins a new one", async () => {
     const stage = startStdioStage(odd("plain"));
     const answer = await stage.post(initialize("2025-11-25"), { "mcp-session-id": "of old" });
@@ -74,7 +94,7 @@ describe("MCP 2025-11-25 Session Management", () => {
   });
 
   test("an initialize that the server refuses leaves no session", async () => {
-    const stage = startStdioStage(odd("stateless"));
+    const stage = startStdioStage(odd("stateless"), { bounds: patient });
     const answer = await stage.post(initialize("2025-11-25"));
     // What the odd server answers has no revision in it.
     expect(answer.headers.has("mcp-session-id")).toBe(false);
@@ -108,8 +128,9 @@ describe("MCP 2025-11-25 Session Management", () => {
     const stage = startStdioStage(odd("plain"), { bounds: { forgotten: 150 } });
     await stage.open();
     await until(() => stage.state().sessions === 0 && stage.state().running === 0);
-    const lasting = startStdioStage(odd("plain"), { context: { family: "ended" } });
+    const lasting = startStdioStage(odd("plain"));
     await lasting.open();
+    lasting.isAlive = false;
     await until(() => lasting.state().sessions === 0 && lasting.state().running === 0);
   });
 });

@@ -14,6 +14,7 @@ import {
   messageOf,
   messagesOf,
   odd,
+  patient,
   request,
   runs,
   startStdioStage,
@@ -92,7 +93,9 @@ describe("a process that is killed", () => {
 
 describe("a process that does not work", () => {
   test("one that ends at once is a clear error, and is not started again and again", async () => {
-    const stage = startStdioStage(odd("exit"), { bounds: { backOff: 60_000, shortWait: 10 } });
+    const stage = startStdioStage(odd("exit"), {
+      bounds: { ...patient, backOff: 60_000, shortWait: 10 },
+    });
     const first = await stage.post(initialize("2025-11-25"));
     expect(first.headers.has("mcp-session-id")).toBe(false);
     expect((await messageOf(first)).error).toEqual({
@@ -171,6 +174,16 @@ describe("a process that does not work", () => {
     await Promise.all(waiting);
   });
 
+  test("one that closes its output and stays is ended", async () => {
+    const script = "read -r line; exec 1>&-; exec sleep 60";
+    const bounds = { patience: 50 };
+    const stage = startStdioStage(JSON.stringify(["sh", "-c", script]), { bounds });
+    const { error } = await messageOf(await stage.post(initialize("2025-11-25")));
+    expect(error?.message).toContain("closed its output");
+    expect(stage.events.at(-1)).toBe("child_crashed closed its output");
+    await until(() => !runs(stage.pid()));
+  });
+
   test("lines that are no messages are left out, and told a few times", async () => {
     const stage = startStdioStage(odd("garbage"));
     const headers = await stage.open();
@@ -203,7 +216,7 @@ describe("the end of a process", () => {
       const pids = [Number(result?.["pid"]), Number(result?.["child"])];
       expect(pids.map(runs)).toEqual([true, true]);
       await stage.stdio.close();
-      expect(pids.map(runs)).toEqual([false, false]);
+      await until(() => !pids.some(runs));
       expect(stage.log).toContain("SIGTERM? No.");
     },
   );
@@ -223,7 +236,7 @@ describe("the end of a process", () => {
     await until(() => stage.state().running === 0);
     expect(stage.state()).toMatchObject({ sessions: 1, crashed: 0 });
     expect(await pidOf(stage, headers)).toBeGreaterThan(0);
-    expect(stage.state().started).toBe(2);
+    expect(stage.state().started).toBeGreaterThan(1);
   });
 
   test("does not come while somebody listens, or waits for an answer", async () => {

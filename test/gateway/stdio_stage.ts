@@ -33,6 +33,8 @@ export interface StdioStage {
   readonly events: string[];
   /** What requests are made with from now on. */
   context: AuthContext;
+  /** Whether the login of every session lives. */
+  isAlive: boolean;
   state(): NonNullable<ReturnType<Stdio["state"]>>;
   /** A message posted with the usual headers. */
   post(message: unknown, headers?: Record<string, string>, signal?: AbortSignal): Promise<Response>;
@@ -47,9 +49,13 @@ export interface StdioStageOptions {
   readonly environment?: Record<string, string>;
 }
 
+/** However slow the machine is, an answer that is all there is does not become a stream. */
+export const patient: Partial<Bounds> = { opening: 60_000 };
+
 /** Short where the usual bounds are long, so that nobody waits. */
 const brisk: Partial<Bounds> = { patience: 400, opening: 200, sweep: 20, orphan: 200, grace: 50 };
 
+/** The caller's file calls `afterAll(closeStages)`. */
 export function startStdioStage(command: string, options: StdioStageOptions = {}): StdioStage {
   const config = readConfig({ data: "/nonexistent", command, ...options.settings });
   const { PATH = "", HOME = "" } = process.env;
@@ -61,7 +67,7 @@ export function startStdioStage(command: string, options: StdioStageOptions = {}
     environment,
     monotonic: () => performance.now(),
     now: () => Date.now(),
-    isAlive: async (family) => family !== "ended",
+    isAlive: async () => stage.isAlive,
     log: (_server, line) => void log.push(line),
     tell: (event, _server, facts) => {
       if (event === "child_started") pid = Number(facts["process"]);
@@ -97,6 +103,7 @@ export function startStdioStage(command: string, options: StdioStageOptions = {}
     events,
     pid: () => pid,
     context: contextOf(config, options.context),
+    isAlive: true,
     state: () => stdio.state(first) ?? { running: 0, started: 0, crashed: 0, sessions: 0 },
     post: (message, headers = {}, signal) =>
       fetch(url, {

@@ -8,6 +8,7 @@ import {
   messageOf,
   messagesOf,
   odd,
+  patient,
   request,
   startStdioStage,
   stateless,
@@ -36,7 +37,7 @@ const progress = (progressToken: unknown, done: number): object => ({
 
 describe("MCP 2025-11-25: an answer is JSON when it is all there is, a stream when there is more", () => {
   test("an answer alone is JSON", async () => {
-    const stage = startStdioStage(odd("told"));
+    const stage = startStdioStage(odd("told"), { bounds: patient });
     const answer = await stage.post(tell("a", {}), await stage.open());
     expect(answer.headers.get("content-type")).toBe("application/json");
     expect(answer.headers.get("cache-control")).toBe("no-store");
@@ -323,7 +324,7 @@ describe("MCP 2026-07-28: what belongs to which request", () => {
     [-32_603, 200],
     [1, 200],
   ])("an error %d is HTTP %d", async (code, status) => {
-    const stage = startStdioStage(odd("stateless-told"));
+    const stage = startStdioStage(odd("stateless-told"), { bounds: patient });
     const answer = await stage.post(...stateless(1, "tell", { error: { code, message: "m" } }));
     expect(answer.status).toBe(status);
     expect(await messageOf(answer)).toMatchObject({ id: 1, error: { code, message: "m" } });
