@@ -168,12 +168,13 @@ export function readAuthorizationRequest(
   // OAuth 2.1 §4.1.1, RFC 9700 §2.1.1: PKCE for every client; RFC 7636 §4.3: an absent method means plain.
   if (codeChallenge === undefined)
     return refuse("invalid_request", "code_challenge is missing (PKCE is required)");
+  // RFC 9700 §2.1.1: a challenge that shows the verifier protects nothing.
   if (read("code_challenge_method") !== "S256")
     refuse("invalid_request", "code_challenge_method must be S256");
   if (!isCodeChallenge(codeChallenge))
     refuse("invalid_request", "code_challenge is not an S256 challenge");
   const server = findServer(deps.config, parameters.all("resource"));
-  // RFC 8707 §2
+  // RFC 8707 §2: what is unknown or several at once gets invalid_target.
   if (!server) return refuse("invalid_target", "resource is not served here");
   const scopes = grantableScopes(read("scope"), server.scopes);
   if (!scopes) return refuse("invalid_scope", "none of the scopes is offered here");

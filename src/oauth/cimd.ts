@@ -108,7 +108,7 @@ const invalid = (detail: string): OAuthError =>
 
 async function readDocument(id: string, { content }: Fetched, deps: Deps): Promise<Client> {
   if (!content) throw invalid("no content");
-  // CIMD: simple string comparison.
+  // CIMD §Client Metadata: the very same string (RFC 3986 §6.2.1).
   if (content["client_id"] !== id) throw invalid("its client_id is another one");
   const secretMember = Object.keys(content).find((name) => name.startsWith("client_secret"));
   if (secretMember !== undefined) throw invalid(`it has ${secretMember}`);

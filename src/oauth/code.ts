@@ -83,7 +83,7 @@ function mismatch(code: Code, asked: Presented): OAuthError | undefined {
   if (asked.redirectUri !== undefined && asked.redirectUri !== code.redirect_uri) {
     return dead("redirect_uri differs from the authorization request");
   }
-  // RFC 7636 §4.6
+  // RFC 7636 §4.6. RFC 9700 §2.1.1: every code has a challenge, so that one without a verifier is no way round it.
   return verifyPkce(asked.verifier, code.code_challenge) ? undefined : dead("wrong code_verifier");
 }
 

@@ -67,7 +67,7 @@ function resourceMetadata(
   };
 }
 
-/** How the URL of a server may be typed; each spelling has metadata of its own. */
+/** How the URL of a server may be typed: without and with a slash at the end; each spelling has metadata of its own. */
 const spellings = ["", "/"] as const;
 
 /**
@@ -80,8 +80,9 @@ export function resourceMetadataUrl(config: Config, server: Server, path: string
 }
 
 /**
- * All documents by path: the issuer's metadata at its path-inserted and its root form; each server's at its path form,
- * which echoes the probed spelling (clients compare it with the URL that was typed), and the first one's at the root.
+ * All documents by path, encoded: the issuer's metadata at its path-inserted form (RFC 8414 §3.1) and at the root; each
+ * server's at its path form (RFC 9728 §3.1), which echoes the probed spelling (clients compare it with the URL that was
+ * typed), and the first one's at the root.
  */
 export function metadataDocuments(config: Config): Map<string, Uint8Array<ArrayBuffer>> {
   const encode = (content: Record<string, unknown>): Uint8Array<ArrayBuffer> =>

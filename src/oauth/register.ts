@@ -87,7 +87,10 @@ function requireInitialAccessToken(request: Request, deps: Deps): void {
   );
 }
 
-/** RFC 7591 §3.2.1: all metadata as registered, with what was narrowed; a secret never expires. */
+/**
+ * RFC 7591 §3.2.1: all metadata as registered, with what was narrowed; a secret never expires. Without the
+ * registration_client_uri of RFC 7592: a client that wants to change something registers again, and removing is the owner's.
+ */
 function registered(
   id: string,
   client: Client,

@@ -13,14 +13,15 @@ import { sha256 } from "../primitives.ts";
 import { refresh } from "./refresh.ts";
 import { parseAccessToken } from "./tokens.ts";
 
-type Grant = (
+/** What a grant type (RFC 6749 §1.3) gives for its form. */
+type Issue = (
   form: Parameters,
   client: FoundClient,
   deps: Deps,
   call: Call,
 ) => Promise<TokenResponse>;
 
-const grants: Record<GrantType, Grant> = { authorization_code: redeem, refresh_token: refresh };
+const issuers: Record<GrantType, Issue> = { authorization_code: redeem, refresh_token: refresh };
 
 /** POST /token */
 export async function token(request: Request, deps: Deps, call: Call): Promise<Response> {
@@ -51,7 +52,7 @@ function issued(
         "the client is not registered for this grant_type",
       );
     }
-    return grants[grantType](form, client, deps, call);
+    return issuers[grantType](form, client, deps, call);
   });
 }
 
