@@ -1,6 +1,6 @@
 // How commands print what they found: tables, one record, JSON. Owns that no text of a client can steer the terminal.
 import { seconds, wallClock } from "../primitives.ts";
-import { ago, printable, span } from "../web/text.ts";
+import { ago, minute, printable, span } from "../web/text.ts";
 
 export function show(text: string): number {
   process.stdout.write(`${text}\n`);
@@ -72,8 +72,7 @@ export const dayText = (at: number): string => new Date(at * 1000).toISOString()
 /** Epoch seconds to the minute, with how long ago or how far ahead. */
 export function whenText(at: number): string {
   const distance = at - seconds(wallClock());
-  const time = `${new Date(at * 1000).toISOString().slice(0, 16).replace("T", " ")} UTC`;
-  return `${time} (${distance > 0 ? `in ${roughly(distance)}` : ago(-distance)})`;
+  return `${minute(at)} (${distance > 0 ? `in ${roughly(distance)}` : ago(-distance)})`;
 }
 
 const roughly = (duration: number): string =>

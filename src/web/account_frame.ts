@@ -3,7 +3,7 @@
 import type { GrantRow } from "../admin/grants.ts";
 import { type Html, type PageFrame, html, local, page } from "./html.ts";
 import { type HiddenFields, hiddenInputs } from "./pages.ts";
-import { ago, ahead, day } from "./text.ts";
+import { ago, ahead, day, minute } from "./text.ts";
 
 const places = [
   ["/account", "Connections"],
@@ -82,11 +82,8 @@ export function table(
   </table>`;
 }
 
-const stamp = (at: number): string =>
-  `${new Date(at * 1000).toISOString().slice(0, 16).replace("T", " ")} UTC`;
-
 const time = (at: number, text: string): Html =>
-  html`<time datetime="${new Date(at * 1000).toISOString()}" title="${stamp(at)}">${text}</time>`;
+  html`<time datetime="${new Date(at * 1000).toISOString()}" title="${minute(at)}">${text}</time>`;
 
 /** Epoch seconds as "3 hours ago" or "in 89 days", with the exact time behind it. */
 export const moment = (at: number, now: number): Html =>

@@ -3,7 +3,7 @@ import type { AttemptRow } from "../admin/attempts.ts";
 import { type AccountFrame, accountPage, moment } from "./account_frame.ts";
 import { attemptName, stepWords } from "./attempt_words.ts";
 import { type Html, html } from "./html.ts";
-import { networkText, printable } from "./text.ts";
+import { networkText, printable, sentence } from "./text.ts";
 
 export interface AttemptsPage extends AccountFrame {
   /** The newest first. */
@@ -62,8 +62,6 @@ function attempt(row: AttemptRow, now: number): Html {
     }
   </section>`;
 }
-
-const sentence = (text: string): string => `${text.charAt(0).toUpperCase()}${text.slice(1)}.`;
 
 const from = ({ network, agent }: AttemptRow): Html =>
   html`From ${networkText(network)}${agent !== "" && html`, as <bdi>${printable(agent, 80)}</bdi>`}`;

@@ -114,6 +114,10 @@ export function ahead(seconds: number): string {
 export const networkText = (network: string): string =>
   network === "127.0.0.0/24" || network === "0:0:0::/48" ? "this machine" : network;
 
+/** A time to the minute, by the clock of UTC: 2026-11-21 10:31 UTC. */
+export const minute = (epochSeconds: number): string =>
+  `${new Date(epochSeconds * 1000).toISOString().slice(0, 16).replace("T", " ")} UTC`;
+
 /** A day as people write it, by the calendar of UTC: 21 November 2026. */
 export const day = (epochSeconds: number): string =>
   new Date(epochSeconds * 1000).toLocaleDateString("en-GB", { dateStyle: "long", timeZone: "UTC" });
