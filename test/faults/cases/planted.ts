@@ -31,7 +31,7 @@ const plants: readonly Plant[] = [
   {
     name: "a file of somebody else",
     put: (path) => writeFileSync(path, "not yours\n", { mode: 0o600 }),
-    stays: true,
+    stays: false,
   },
   { name: "an empty file", put: (path) => writeFileSync(path, "", { mode: 0o600 }), stays: true },
   {
