@@ -23,6 +23,8 @@ export interface CertificatesOptions {
   readonly metrics: Metrics;
   /** Epoch milliseconds. */
   readonly now: () => number;
+  /** The port was lost while another certificate was put in place. */
+  readonly lost: (error: unknown) => void;
 }
 
 /** Milliseconds between two looks at how long it lasts. */
@@ -43,7 +45,12 @@ export function createCertificates(options: CertificatesOptions): Certificates {
     current: () => current,
     use: async (certificate) => {
       if (current?.chain === certificate?.chain && current?.key === certificate?.key) return false;
-      await presenter?.present?.(certificate);
+      try {
+        await presenter?.present?.(certificate);
+      } catch (error) {
+        options.lost(error);
+        throw error;
+      }
       current = certificate;
       for (const doubt of certificate?.doubts ?? []) terminal.warn(`the certificate: ${doubt}`);
       look();

@@ -13,7 +13,7 @@ export type Front = (
 ) => Promise<FrontListener>;
 
 export interface FrontListener extends Listener {
-  /** New connections get this certificate; open ones go on. */
+  /** New connections get this certificate; open ones go on. @throws {FatalError} nobody is served any more */
   present?(certificate: Certificate | undefined): Promise<void>;
 }
 
@@ -73,12 +73,15 @@ function listenReplaceably(
       tls: certificate && { cert: certificate.chain, key: certificate.key },
     });
   const listeners = new Set([open(first)]);
+  let isOpen = true;
   return {
-    close: async (force) =>
-      void (await Promise.all([...listeners].map((each) => each.close(force)))),
+    close: async (force) => {
+      isOpen = false;
+      await Promise.all([...listeners].map((each) => each.close(force)));
+    },
     present: async (certificate) => {
       for (const old of listeners) void old.close(false).then(() => listeners.delete(old));
-      for (let tries = 1; ; tries++) {
+      for (let tries = 1; isOpen; tries++) {
         try {
           listeners.add(open(certificate));
           return;

@@ -34,6 +34,7 @@ export function startReload(options: ReloadOptions): Reload {
   const path = join(options.started.values.data, CONFIG_FILE);
   let running = options.started;
   let queue = Promise.resolve();
+  let isStopped = false;
   let last = { isGood: 1, at: options.now() };
   options.metrics.collect(() => reloadFamilies(last));
   const watch = watchFiles({
@@ -42,6 +43,7 @@ export function startReload(options: ReloadOptions): Reload {
     now: options.now,
   });
   const step = async (): Promise<void> => {
+    if (isStopped) return;
     // Before it is read: what changes from here on is told again.
     watch.know();
     try {
@@ -54,7 +56,10 @@ export function startReload(options: ReloadOptions): Reload {
   };
   const reload: Reload = {
     now: () => (queue = queue.then(step)),
-    stop: watch.stop,
+    stop: () => {
+      isStopped = true;
+      watch.stop();
+    },
   };
   // What changed while the folder was being opened came before the first look.
   if (differs(options)) void reload.now();

@@ -80,7 +80,9 @@ async function serveUntil(signals: Signals, parts: Parts): Promise<void> {
   const { deps } = opened;
   const { config } = deps;
   const live: Live = { deps };
-  const certificates = createCertificates({ ...deps, terminal });
+  const lost = Promise.withResolvers<never>();
+  void lost.promise.catch(() => undefined);
+  const certificates = createCertificates({ ...deps, terminal, lost: lost.reject });
   const closing: (() => Promise<void> | void)[] = [certificates.stop];
   const closeLater = <L extends Listener>(listener: L): L => {
     closing.push(() => listener.close(true));
@@ -106,7 +108,7 @@ async function serveUntil(signals: Signals, parts: Parts): Promise<void> {
     closing.push(reload.stop);
     signals.onReload(reload.now);
     await sayStart(opened, terminal);
-    const end = await Promise.race([aborted(signals.asked), opened.failed]);
+    const end = await Promise.race([aborted(signals.asked), opened.failed, lost.promise]);
     if (end instanceof FatalError) throw end;
     terminal.log("stopping");
     await drain(listener, aborted(signals.insisted));

@@ -3,6 +3,10 @@ import { afterAll, describe, expect } from "bun:test";
 import { copyFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { connect } from "node:tls";
+import { createCertificates } from "../../src/cli/certificates.ts";
+import { FatalError } from "../../src/errors.ts";
+import { createMetrics } from "../../src/metrics.ts";
+import { readCertificate } from "../../src/tls/certificate.ts";
 import { readExposition } from "../exposition.ts";
 import { needs } from "../needs.ts";
 import { type Child, freePort, launch, stopProcesses } from "../process.ts";
@@ -11,6 +15,11 @@ import { type Pair, makePair, shownName, textOf } from "../tls/pairs.ts";
 
 const test = needs("openssl");
 const folders: string[] = [];
+const temporary = (): string => {
+  const folder = temporaryFolder();
+  folders.push(folder);
+  return folder;
+};
 afterAll(async () => {
   await stopProcesses();
   for (const folder of folders) rmSync(folder, { recursive: true, force: true });
@@ -30,8 +39,7 @@ interface Secured {
 }
 
 async function startSecured(upstream?: string): Promise<Secured> {
-  const folder = temporaryFolder();
-  folders.push(folder);
+  const folder = temporary();
   const port = await freePort();
   const files = { tlsCert: join(folder, "site.crt"), tlsKey: join(folder, "site.key") };
   const put = (pair: Pair): void => {
@@ -192,10 +200,25 @@ describe("certificate files", () => {
   });
 });
 
+test("a port that is lost meanwhile ends the server: deaf it would be of no use", async () => {
+  const lost: unknown[] = [];
+  const certificates = createCertificates({
+    terminal: { log: () => undefined, warn: () => undefined },
+    metrics: createMetrics(),
+    now: Date.now,
+    lost: (error) => lost.push(error),
+  });
+  const taken = new FatalError("port 443 is taken");
+  certificates.attach({ close: async () => undefined, present: () => Promise.reject(taken) });
+  const pair = makePair(temporary(), "site");
+  await expect(certificates.use(readCertificate(pair, "localhost"))).rejects.toBe(taken);
+  expect([lost, certificates.current()]).toEqual([[taken], undefined]);
+  certificates.stop();
+});
+
 describe("a start", () => {
   const start = async (settings: Record<string, string>): Promise<[number, string]> => {
-    const folder = temporaryFolder();
-    folders.push(folder);
+    const folder = temporary();
     const child = launch({
       data: join(folder, "data"),
       port: String(await freePort()),
@@ -205,8 +228,7 @@ describe("a start", () => {
   };
 
   test("without the key, without https or without the file says what to do", async () => {
-    const folder = temporaryFolder();
-    folders.push(folder);
+    const folder = temporary();
     const pair = makePair(folder, "site");
     const url = "https://localhost";
     expect(await start({ url, tlsCert: pair.tlsCert })).toEqual([
@@ -223,8 +245,7 @@ describe("a start", () => {
   });
 
   test("with one that is for another name, or has expired, goes on and says so", async () => {
-    const folder = temporaryFolder();
-    folders.push(folder);
+    const folder = temporary();
     const pair = makePair(folder, "site", { hosts: ["other.example"], expired: true });
     const port = String(await freePort());
     const url = `https://localhost:${port}`;
