@@ -50,6 +50,8 @@ interface State {
   /** Logins and keys that were ended. Their ids are used once, so nothing brings one back. */
   readonly ended: Set<string>;
   readonly losses: string[];
+  /** The newest rev up to which every change is proven. */
+  reach: number;
 }
 
 /**
@@ -90,6 +92,7 @@ function saveParts(given: FolderFiles): Salvaged {
     unproven: new Set(),
     ended: new Set(),
     losses: [],
+    reach: from,
   };
   const later = changes.filter(({ line }) => line.rev > from);
   let done = 0;
@@ -97,7 +100,8 @@ function saveParts(given: FolderFiles): Salvaged {
     const until = later.findIndex(({ line }, index) => index >= done && line.rev > layer.rev);
     const end = until === -1 ? later.length : until;
     for (const change of later.slice(done, end)) applyChange(state, change);
-    applyLayer(state, layer);
+    // What is proven as a whole gains nothing from records that may be wrong.
+    if (state.reach < layer.rev) applyLayer(state, layer);
     done = end;
   }
   for (const change of later.slice(done)) applyChange(state, change);
@@ -181,6 +185,7 @@ function applyChange(state: State, { journal, line }: Change): void {
       state.tables[table].delete(id);
       if (table === "refresh_tokens" || table === "api_keys") state.ended.add(id);
     });
+    if (line.rev === state.reach + 1) state.reach = line.rev;
   } catch {
     state.losses.push(`change ${line.rev} in ${journal} is not one that this version knows`);
   }
