@@ -12,6 +12,18 @@ const EXECUTABLE = "TEST_EXECUTABLE";
 /** Milliseconds until a start that has not answered is a failed one. */
 const START = 20_000;
 
+/** Runs with the executable at this path as the program under test. */
+export async function withExecutable<T>(path: string, run: () => Promise<T>): Promise<T> {
+  const before = process.env[EXECUTABLE];
+  process.env[EXECUTABLE] = path;
+  try {
+    return await run();
+  } finally {
+    if (before === undefined) delete process.env[EXECUTABLE];
+    else process.env[EXECUTABLE] = before;
+  }
+}
+
 /** What starts the program under test. */
 export const programCommand = (): string[] => {
   const executable = process.env[EXECUTABLE];

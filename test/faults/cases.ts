@@ -43,6 +43,12 @@ export const allCases: readonly FaultCase[] = [
   ...clocks,
 ];
 
+/** Those that are tried on the compiled program as well, which brings its own runtime and finds its files another way. */
+export const compiledCases: readonly FaultCase[] = [...killPoints, ...kills].map((each) => ({
+  ...each,
+  name: `${each.name}, compiled`,
+}));
+
 export interface RunOptions {
   readonly seed: number;
   /** Milliseconds after which it is a finding that it goes on. */

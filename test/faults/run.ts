@@ -2,8 +2,10 @@
 // size, and a table of what came of it; with --mutants the cases are tried themselves. Exit code 1 when anything was lost, came
 // back, or did not start, or when a mutant was not caught.
 import { parseArgs } from "node:util";
+import { buildExecutable } from "../cli/executable.ts";
 import { missingParts } from "../needs.ts";
-import { allCases, lanes, runCase } from "./cases.ts";
+import { withExecutable } from "../process.ts";
+import { allCases, compiledCases, lanes, runCase } from "./cases.ts";
 import { type Mutant, mutants, runMutant } from "./mutants.ts";
 import { starts } from "./program.ts";
 import type { FaultCase, FindingKind, Size } from "./report.ts";
@@ -43,9 +45,9 @@ function choose<T extends { readonly name: string }>(list: readonly T[]): T[] {
 async function tryCases(): Promise<boolean> {
   const from = performance.now();
   const chosen = choose(allCases);
-  console.log(`seed ${seed}, ${size} size, ${chosen.length} cases`);
-  const lane = lanes(LANES);
-  const rows = await Promise.all(chosen.map((each) => lane(() => tryCase(each))));
+  const compiled = choose(compiledCases);
+  console.log(`seed ${seed}, ${size} size, ${chosen.length + compiled.length} cases`);
+  const rows = [...(await tryAll(chosen)), ...(await tryCompiled(compiled))];
   const head = ["case", "tries", "lost", "resurrected", "failed starts", "other"];
   const table = tableOf(
     head,
@@ -62,6 +64,21 @@ async function tryCases(): Promise<boolean> {
   const failed = rows.filter((row) => row.failed).length;
   console.log(failed === 0 ? "\nnothing lost, nothing resurrected" : `\n${failed} cases failed`);
   return failed === 0 && rows.length > 0;
+}
+
+function tryAll(cases: readonly FaultCase[]): Promise<Row[]> {
+  const lane = lanes(LANES);
+  return Promise.all(cases.map((each) => lane(() => tryCase(each))));
+}
+
+async function tryCompiled(cases: readonly FaultCase[]): Promise<Row[]> {
+  if (cases.length === 0) return [];
+  const executable = buildExecutable();
+  try {
+    return await withExecutable(executable.path, () => tryAll(cases));
+  } finally {
+    executable.remove();
+  }
 }
 
 interface Row {
