@@ -67,12 +67,17 @@ export function matcher({ level, kind, event: name, events, about }: Omit<TrailQ
       Object.values(event).some((value) => String(value).toLowerCase().includes(text)));
 }
 
+const isScalar = (value: unknown): boolean =>
+  ["string", "number", "boolean"].includes(typeof value);
+
 function parseEvent(line: string): AuditEvent | undefined {
   try {
     const value: unknown = JSON.parse(line);
     if (typeof value !== "object" || value === null) return undefined;
     const { at, event } = value as Partial<AuditEvent>;
-    return typeof at === "string" && typeof event === "string" ? (value as AuditEvent) : undefined;
+    if (typeof at !== "string" || typeof event !== "string") return undefined;
+    const isTold = !Number.isNaN(Date.parse(at)) && Object.values(value).every(isScalar);
+    return isTold ? (value as AuditEvent) : undefined;
   } catch {
     return undefined;
   }

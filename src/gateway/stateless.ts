@@ -77,8 +77,9 @@ async function respond(
   if (unsupported) throw refusal(unsupported);
   if (message.method === "tools/call") {
     pooled.mirrored ??= await listMirrored(bridge, pooled);
-    const name = String(paramsOf(message)["name"]);
-    const mismatch = parameterMismatch(pooled.mirrored.get(name) ?? [], message, headers);
+    const { name } = paramsOf(message);
+    const mirrored = typeof name === "string" ? pooled.mirrored.get(name) : undefined;
+    const mismatch = parameterMismatch(mirrored ?? [], message, headers);
     if (mismatch) throw refusal(mismatch);
   }
   let ticket: Ticket | undefined;
