@@ -4,7 +4,7 @@ import type { NewClient } from "../admin/clients.ts";
 import type { Config } from "../config.ts";
 import { FatalError } from "../errors.ts";
 import { nearest } from "../values.ts";
-import { recipes } from "../web/recipes.ts";
+import { recipes } from "../clients/recipes.ts";
 import { callAdmin } from "./admin_client.ts";
 import type { CommandLine } from "./command_line.ts";
 import { stepLines } from "./connect.ts";

@@ -3,7 +3,7 @@
 import { eventNames, levels } from "../audit/events.ts";
 import { FatalError } from "../errors.ts";
 import { settingKeys, settings } from "../settings.ts";
-import { recipes } from "../web/recipes.ts";
+import { recipes } from "../clients/recipes.ts";
 import { type CommandFlag, commandFlags } from "./command_line.ts";
 
 /** What completion has to know of a command. */

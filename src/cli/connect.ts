@@ -1,10 +1,10 @@
-// postern connect: what to paste or click in each client, with the real address filled in. The table is web/recipes.ts.
+// postern connect: what to paste or click in each client, with the real address filled in. The table is clients/recipes.ts.
 import type { ServerRow } from "../admin/server.ts";
 import { type Config, readConfig } from "../config.ts";
 import { FatalError } from "../errors.ts";
 import { nearest } from "../values.ts";
 import { entryName } from "../web/connect_page.ts";
-import { type Recipe, type Step, recipes } from "../web/recipes.ts";
+import { type Recipe, type Step, recipes } from "../clients/recipes.ts";
 import { callRunning } from "./admin_client.ts";
 import type { CommandLine } from "./command_line.ts";
 import { show } from "./print.ts";

@@ -1,9 +1,9 @@
-// "Connect a client": the address to paste, and the exact line or click for each client. The table is recipes.ts.
+// "Connect a client": the address to paste, and the exact line or click for each client. The table is clients/recipes.ts.
 import type { Server } from "../config.ts";
 import { isLoopbackHost } from "../values.ts";
 import { type AccountFrame, accountPage } from "./account_frame.ts";
 import { type Html, href, html } from "./html.ts";
-import { type Recipe, type Step, recipes } from "./recipes.ts";
+import { type Recipe, type Step, recipes } from "../clients/recipes.ts";
 
 export interface ConnectPage extends AccountFrame {
   readonly servers: readonly Pick<Server, "name" | "resource">[];

@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { eventNames } from "../../src/audit/events.ts";
 import { helpText } from "../../src/cli/run.ts";
-import { recipes } from "../../src/web/recipes.ts";
+import { recipes } from "../../src/clients/recipes.ts";
 import { programCommand } from "../process.ts";
 
 const print = (...words: string[]) =>

@@ -1,7 +1,7 @@
 // postern connect: the real address, in the words of each client.
 import { afterAll, describe, expect, test } from "bun:test";
 import { connectText } from "../../src/cli/connect.ts";
-import { recipes } from "../../src/web/recipes.ts";
+import { recipes } from "../../src/clients/recipes.ts";
 import { startPostern, stopProcesses } from "../process.ts";
 
 afterAll(stopProcesses);

@@ -14,7 +14,7 @@ import { FatalError, reason } from "../../errors.ts";
 import { passwordProblem } from "../../login/owner.ts";
 import type { GivenSettings } from "../../settings.ts";
 import { commandWords, publicUrl, upstreamUrl } from "../../values.ts";
-import { recipes } from "../../web/recipes.ts";
+import { recipes } from "../../clients/recipes.ts";
 
 export interface Answers {
   readonly settings: GivenSettings;

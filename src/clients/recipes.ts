@@ -1,5 +1,5 @@
 // How to connect each client: one table for the page "Connect a client", `postern connect` and `clients add --for`. What a
-// step looks like on a page is connect_page.ts, on a terminal cli/connect.ts.
+// step looks like on a page is web/connect_page.ts, on a terminal cli/connect.ts. How each forgets an id is forgetting.ts.
 
 /** One thing to do. In sentences `code` and **names of buttons** are marked, and [links](https://...). */
 export type Step =
