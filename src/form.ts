@@ -41,7 +41,8 @@ export class Parameters {
   }
 }
 
-const mediaType = (request: Request): string =>
+/** "application/json": without parameters, in small letters; "" when there is none (RFC 9110 §8.3.1). */
+export const mediaType = (request: Request): string =>
   (request.headers.get("content-type") ?? "").split(";", 1)[0]?.trim().toLowerCase() ?? "";
 
 /**

@@ -4,6 +4,7 @@ import type { Fields } from "../audit.ts";
 import type { Config, Server } from "../config.ts";
 import type { AuthContext, Call } from "../deps.ts";
 import { OAuthError } from "../errors.ts";
+import { mediaType } from "../form.ts";
 import { acceptedBy } from "./answer.ts";
 import type { Bounds, Bridge } from "./bridge.ts";
 import type { Credentials, ServerCredentials } from "./credentials.ts";
@@ -212,8 +213,7 @@ async function answer(bridge: Bridge, exchange: Exchange): Promise<Response> {
 }
 
 async function readBody({ bounds }: Bridge, request: Request): Promise<unknown> {
-  const type = request.headers.get("content-type")?.split(";", 1)[0]?.trim().toLowerCase();
-  if (type !== "application/json") {
+  if (mediaType(request) !== "application/json") {
     throw new RpcError(415, INVALID_REQUEST, "the body must be application/json");
   }
   let text: string | undefined;
