@@ -2,6 +2,10 @@
 import { describe, expect, test } from "bun:test";
 import { cpSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
+import { accountRoutes } from "../../src/account/routes.ts";
+import { ADMIN_PATH, admin, adminRoutes } from "../../src/admin.ts";
+import type { BegunCheckup } from "../../src/admin/checkup.ts";
+import type { MadeKey } from "../../src/admin/keys.ts";
 import { changePassword } from "../../src/admin/owner.ts";
 import { newClientId } from "../../src/oauth/clients.ts";
 import { newClientSecret, newCode, newFamily } from "../../src/oauth/tokens.ts";
@@ -47,8 +51,10 @@ const cores = (tokens: Tokens): string[] => {
   return [secret, tag, proof];
 };
 
-/** A life in which everything secret is used, and much of it where it does not belong. Gives all of it. */
-async function live(server: TestServer): Promise<Map<string, string>> {
+/** A life in which everything secret is used, and much of it where it does not belong. Gives all of it, and what was shown. */
+async function live(
+  server: TestServer,
+): Promise<{ secrets: Map<string, string>; shown: Map<string, string> }> {
   const secrets = new Map<string, string>([
     ["setup token", server.deps.setupToken],
     ["form key", server.deps.formKey],
@@ -88,6 +94,25 @@ async function live(server: TestServer): Promise<Map<string, string>> {
     waiting,
     burnt,
   ];
+  const shell = (method: string, path: string, body = {}): Promise<Response> =>
+    admin(
+      new Request(`http://postern${ADMIN_PATH}${path}`, {
+        method,
+        ...(method !== "GET" && {
+          headers: { "content-type": "application/json" },
+          body: JSON.stringify(body),
+        }),
+      }),
+      server.deps,
+    );
+  const made = (await (await shell("POST", "/keys", { name: "A script" })).json()) as MadeKey;
+  keep("key", made.key.split(".")[1]);
+  expect((await callMcp(server, made.key)).status).toBe(200);
+  misplaced.push(made.key);
+  const checkup = (await (await shell("POST", "/checkups")).json()) as BegunCheckup;
+  keep("check-up", checkup.key);
+  keep("cookie of the check-up", checkup.cookie?.split("=")[1]);
+  misplaced.push(`pcu_${checkup.key}.seen`);
   // A token that somebody else issued, known by nothing but the word before it.
   const foreign = keep("foreign token", randomToken());
   for (const scheme of ["Bearer", "bearer", "Basic"]) {
@@ -96,11 +121,30 @@ async function live(server: TestServer): Promise<Map<string, string>> {
     await server.fetch("/login", { method: "POST", headers });
   }
   for (const secret of misplaced) await misplace(server, owner, clientId, secret);
+  const shown = await show(server, owner, shell);
   await refreshWith(server, clientId, tokens.refresh_token);
   server.clock.advance(7200);
   await refreshWith(server, clientId, tokens.refresh_token);
   await changePassword("another long password", server.deps);
-  return secrets;
+  return { secrets, shown };
+}
+
+/** All that the owner can read of it, and that a scraper can. */
+async function show(
+  server: TestServer,
+  owner: Browser,
+  shell: (method: string, path: string) => Promise<Response>,
+): Promise<Map<string, string>> {
+  const shown = new Map([["metrics", await server.deps.metrics.text()]]);
+  const lists = adminRoutes.filter(({ method, path }) => method === "GET" && !path.includes("{"));
+  for (const { path } of lists) {
+    const answer = await shell("GET", path);
+    expect([path, answer.status]).toEqual([path, 200]);
+    shown.set(`GET ${path}`, await answer.text());
+  }
+  const pages = accountRoutes.filter(({ method }) => method === "GET");
+  for (const { path } of pages) shown.set(path, await (await owner.get(path)).text());
+  return shown;
 }
 
 /** Puts a secret where people and programs put it by mistake. */
@@ -163,12 +207,32 @@ async function misplace(
 }
 
 describe("P42, P101: after a life with everything in it", () => {
-  test("no secret is in any file of the folder, running, copied or at rest", async () => {
-    const server = await startServer({ folder: temporaryFolder() });
-    const secrets = await live(server);
+  test("no secret is in any file of the folder, running, copied or at rest, nor shown or sent to anybody", async () => {
+    const sent: string[] = [];
+    const webhook = Bun.serve({
+      hostname: "127.0.0.1",
+      port: 0,
+      fetch: async (request) => {
+        sent.push(await request.text());
+        return new Response();
+      },
+    });
+    const settings = { alertWebhook: webhook.url.href };
+    const server = await startServer({ folder: temporaryFolder(), settings });
+    const { secrets, shown } = await live(server);
     const copy = temporaryFolder();
     cpSync(server.folder, copy, { recursive: true });
     await server.close();
+    await webhook.stop();
+    expect(sent.length).toBeGreaterThan(1);
+    shown.set("alerts", sent.join());
+    expect(shown.size).toBeGreaterThan(15);
+    for (const [name, secret] of secrets) {
+      for (const spelling of spellings(secret)) {
+        const found = [...shown].filter(([, text]) => text.includes(spelling));
+        expect([name, found.map(([what]) => what)]).toEqual([name, []]);
+      }
+    }
     for (const folder of [copy, server.folder]) {
       const files = folderTexts(folder);
       expect([...files.keys()]).toContain("audit.jsonl");
