@@ -226,7 +226,8 @@ describe("the command line", () => {
     [["--prot", "1"], "unknown flag --prot", "--port"],
     [["--zzz"], "unknown flag --zzz", "--help"],
     [["--port"], "--port", "--help"],
-    [["-x"], "unknown flag --x", "--help"],
+    [["-x"], "unknown flag -x", "--help"],
+    [["npx", "-y", "server"], "unknown flag -y", '"serve --"'],
   ])("%p: %s", (argv, message, hint) => {
     const error = failure(() => parseCommandLine(argv));
     expect([

@@ -108,7 +108,13 @@ describe("commands", () => {
   });
 
   test("a command line that there is not is seen", () => {
-    for (const line of ["postern grant", "bun start --prot 1", "bun run tests", "bun test test/no"])
+    for (const line of [
+      "postern grant",
+      "bun start --prot 1",
+      "bun start -- npx",
+      "bun run tests",
+      "bun test test/no",
+    ])
       expect(() => parseLine(line)).toThrow();
     expect(shown.length).toBeGreaterThan(10);
     expect(inText.length).toBeGreaterThan(10);
@@ -141,7 +147,8 @@ function parseLine(line: string): void {
     if (others.has(program)) return;
     throw new Error(`${program} is not known here`);
   }
-  if (verb === "start") return parsePostern(rest);
+  // Bun takes away the "--" that follows the name of a script.
+  if (verb === "start") return parsePostern(rest[0] === "--" ? rest.slice(1) : rest);
   if (verb === "test") {
     const missing = rest.find((path) => path.includes("/") && !existsSync(join(root, path)));
     if (missing !== undefined) throw new Error(`there is no ${missing}`);

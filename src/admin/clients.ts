@@ -151,7 +151,10 @@ function readNewClient(asked: Asked["body"], deps: Deps): Client {
   if (wanted !== undefined) {
     const resource = wanted === true ? deps.config.servers[0].resource : wanted;
     if (typeof resource !== "string" || !serverOf(deps.config, resource)) {
-      throw new OAuthError("invalid_target", `this server serves no resource ${JSON.stringify(wanted)}`);
+      throw new OAuthError(
+        "invalid_target",
+        `this server serves no resource ${JSON.stringify(wanted)}`,
+      );
     }
     const none = { redirect_uris: [], grant_types: [], response_types: [] };
     return {

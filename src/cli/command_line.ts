@@ -105,13 +105,20 @@ function parseWords(argv: readonly string[]): CommandLine {
   };
 }
 
+/**
+ * The hint to a word that means nothing. `bun start -- npx -y x` is such a line: Bun takes the "--" away that follows the
+ * name of a script, so that words before it are needed.
+ */
+export const unknownWord =
+  'see postern --help; an MCP server to start goes behind "serve --", such as: serve -- npx -y some-server';
+
 function commandLineError(
   message: string,
   argv: readonly string[],
   flags: readonly string[],
   cause: unknown,
 ): FatalError {
-  const unknown = /Unknown option '-{0,2}([^']*)'/.exec(message)?.[1];
+  const [, dashes = "", unknown] = /Unknown option '(-*)([^']*)'/.exec(message) ?? [];
   if (unknown === undefined) {
     return new FatalError(message.split(/[.\n]/, 1)[0] ?? message, {
       exitCode: 2,
@@ -128,9 +135,9 @@ function commandLineError(
     });
   }
   const near = nearest(unknown, flags);
-  return new FatalError(`unknown flag --${unknown}`, {
+  return new FatalError(`unknown flag ${dashes}${unknown}`, {
     exitCode: 2,
-    hint: near ? `did you mean --${near}?` : "see postern --help",
+    hint: near ? `did you mean --${near}?` : unknownWord,
     cause,
   });
 }

@@ -9,6 +9,7 @@ import {
   type CommandLine,
   commandFlags,
   parseCommandLine,
+  unknownWord,
 } from "./command_line.ts";
 import { addClient } from "./add_client.ts";
 import { audit } from "./audit.ts";
@@ -197,7 +198,7 @@ function unknownCommand(word: string): FatalError {
   );
   return new FatalError(`unknown command ${word}`, {
     exitCode: 2,
-    hint: near ? `did you mean postern ${near}?` : "see postern --help",
+    hint: near ? `did you mean postern ${near}?` : unknownWord,
   });
 }
 

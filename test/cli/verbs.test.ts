@@ -210,7 +210,10 @@ describe("words that make no sense end with one line and exit 2", () => {
       ["grants", "revok", "x"],
       "postern: error: postern grants takes no more words\npostern: hint: did you mean postern grants revoke?\n",
     ],
-    [["xyzzyx"], "postern: error: unknown command xyzzyx\npostern: hint: see postern --help\n"],
+    [
+      ["xyzzyx"],
+      'postern: error: unknown command xyzzyx\npostern: hint: see postern --help; an MCP server to start goes behind "serve --", such as: serve -- npx -y some-server\n',
+    ],
     [
       ["grants", "revoke"],
       "postern: error: postern grants revoke takes <id>\npostern: hint: see postern --help\n",
