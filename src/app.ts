@@ -30,6 +30,7 @@ export interface App {
   reload(deps: Deps): void;
 }
 
+/** The whole server as one function from request to answer; it listens nowhere yet. */
 export function createApp(deps: Deps): App {
   let routed = routedApp(deps);
   // What serves it takes nothing of an app but its `fetch`, and takes that once.

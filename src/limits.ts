@@ -124,6 +124,11 @@ const open: Throttle = {
   forgive: () => undefined,
 };
 
+/**
+ * The throttles of one server.
+ * @param enabled false: nobody ever waits
+ * @param monotonic milliseconds that no clock change moves
+ */
 export function createLimits(enabled: boolean, monotonic: () => number): Limits {
   const each = (burst: number, every: number): Throttle =>
     enabled ? throttle(burst, every, monotonic) : open;

@@ -72,6 +72,7 @@ export function networkMatcher(networks: readonly string[]): (address: string) =
   };
 }
 
+/** RFC 6454 §6.2: "https://inspector.example.com". */
 export function webOrigin(text: string): string {
   const url = URL.parse(text);
   if (!url || url.origin === "null" || (text !== url.origin && text !== `${url.origin}/`)) {
@@ -129,6 +130,7 @@ function parseUrl(text: string): URL {
   return url;
 }
 
+/** The issuer: origin and path, without a slash at the end. */
 export function publicUrl(text: string): string {
   const url = parseUrl(text);
   if (url.search) throw new Error("a public URL carries no query");

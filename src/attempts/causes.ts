@@ -36,6 +36,7 @@ export interface Surroundings {
 const PATIENCE: Partial<Record<StepName, number>> = { authorization: 180, login: 180, code: 30 };
 const USUAL_PATIENCE = 60;
 
+/** Where an attempt stands and, when it got no further, the usual reason and what to try. */
 export function judge(attempt: Attempt, around: Surroundings): Verdict {
   const at = standsAt(attempt);
   if (!at) return { state: "under way", where: "nothing seen yet" };

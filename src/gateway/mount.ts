@@ -8,6 +8,10 @@ import { guard } from "./guard.ts";
 import { UpstreamError, forward } from "./proxy.ts";
 import { whoami } from "./whoami.ts";
 
+/**
+ * Any method on the path of a server, or below it.
+ * @throws {OAuthError} of `guard` with a challenge (RFC 6750 §3); server_error 502 or 504 of what is behind
+ */
 export async function gateway(
   request: Request,
   server: Server,

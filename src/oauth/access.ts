@@ -51,6 +51,7 @@ export interface FirstUses {
 /** Milliseconds that a disk which failed a mark is left alone. */
 const RETRY = 5000;
 
+/** @param now epoch milliseconds */
 export function createFirstUses(store: Store, now: () => number): FirstUses {
   const pending = new Set<string>();
   const nameOf = (family: string, generation: number): string => `${family}.${generation}`;

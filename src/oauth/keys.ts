@@ -72,6 +72,7 @@ const STEP = 600;
 /** Milliseconds that a disk which failed a mark is left alone. */
 const RETRY = 5000;
 
+/** @param now epoch milliseconds */
 export function createKeyUses(store: Store, now: () => number): KeyUses {
   const pending = new Set<string>();
   return {

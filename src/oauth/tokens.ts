@@ -36,6 +36,7 @@ export function readBearer(headers: Headers): string | undefined {
   return /^bearer +(\S+) *$/i.exec(header)?.[1] ?? "";
 }
 
+/** The parts of a refresh token; undefined for a text of any other form. Nothing of it is believed yet: `isGenuine`. */
 export function parseRefreshToken(text: string): RefreshToken | undefined {
   const match = text.length <= GRAMMAR_LIMIT ? refreshGrammar.exec(text) : null;
   const [, family, generation, secret, tag] = match ?? [];
@@ -43,6 +44,7 @@ export function parseRefreshToken(text: string): RefreshToken | undefined {
   return { family, generation: Number(generation), secret, tag };
 }
 
+/** The parts of an access token; undefined for a text of any other form. Nothing of it is believed yet: `findAccessEntry`. */
 export function parseAccessToken(
   text: string,
 ): { family: string; generation: number; proof: string } | undefined {
@@ -55,6 +57,7 @@ export function parseAccessToken(
 const refreshTag = (tagKey: string, family: string, generation: number): string =>
   hmac(tagKey, `postern refresh 1\0${family}\0${generation}`);
 
+/** The refresh token of a generation: the same inputs give the same bytes. */
 export function refreshToken(
   grant: Pick<Grant, "tag_key">,
   family: string,

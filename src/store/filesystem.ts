@@ -73,6 +73,7 @@ export function checkFileSystem(
   }
 }
 
+/** The magic number of statfs(2); 0 where it tells nothing. */
 export function fileSystemType(folder: DataFolder): number {
   return process.platform === "linux" ? statfsSync(folder.path).type : 0;
 }
