@@ -86,6 +86,8 @@ function runRenewal(options: AcmeOptions, { host, prover, stop, ready }: Renewal
       await certificates.use(certificate);
       ready();
     },
+    unsaved: (why) =>
+      terminal.warn(`the certificate of ${host} cannot be saved, and goes on in memory: ${why}`),
     failed: (why, retryAt) => {
       const next = timeText(retryAt * 1000);
       terminal.warn(

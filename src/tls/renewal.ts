@@ -24,6 +24,8 @@ export interface RenewalOptions {
   readonly obtained: (certificate: Certificate, isNew: boolean) => Promise<unknown>;
   /** @param retryAt epoch seconds */
   readonly failed: (why: string, retryAt: number) => void;
+  /** The disk does not take acme.json: what is there works on, and another start asks again. Told once until it does. */
+  readonly unsaved: (why: string) => void;
 }
 
 const MINUTE = 60;
@@ -39,6 +41,8 @@ interface Running {
   state: AcmeState;
   /** What acme.json holds. */
   saved: AcmeState;
+  /** That it lags behind was told. */
+  isToldUnsaved: boolean;
   certificate: Certificate | undefined;
   /** Epoch seconds from which on another one is due. */
   renewAt: number;
@@ -50,7 +54,14 @@ interface Running {
  */
 export async function keepRenewed(options: RenewalOptions): Promise<void> {
   const state = readAcmeState(options.path);
-  const running: Running = { options, state, saved: state, certificate: undefined, renewAt: 0 };
+  const running: Running = {
+    options,
+    state,
+    saved: state,
+    isToldUnsaved: false,
+    certificate: undefined,
+    renewAt: 0,
+  };
   const usable = usableCertificate(running);
   if (usable) await adopt(running, usable, false);
   forgiveOld(running);
@@ -61,7 +72,7 @@ export async function keepRenewed(options: RenewalOptions): Promise<void> {
     options.failed(why, retryAt);
   }
   while (!options.stop.aborted) {
-    if (running.state !== running.saved) await save(running).catch(() => undefined);
+    if (running.state !== running.saved) await saveOrTell(running);
     const wait = Math.max(running.renewAt, running.state.retryAt) - seconds(options.now());
     if (wait <= 0) await attempt(running);
     else await pause(Math.min(wait, LOOK), options.stop);
@@ -139,7 +150,7 @@ async function settle(running: Running, { chain, key, account }: Obtained): Prom
     retryAt: 0,
   };
   // One that cannot be saved is used all the same, and saved later: another order would cost the CA's patience.
-  await save(running).catch(() => undefined);
+  await saveOrTell(running);
   await adopt(running, certificate, true);
 }
 
@@ -153,6 +164,16 @@ async function save(running: Running): Promise<void> {
   const { state } = running;
   await writeAcmeState(running.options.path, state);
   running.saved = state;
+}
+
+async function saveOrTell(running: Running): Promise<void> {
+  try {
+    await save(running);
+    running.isToldUnsaved = false;
+  } catch (error) {
+    if (!running.isToldUnsaved) running.options.unsaved(reason(error));
+    running.isToldUnsaved = true;
+  }
 }
 
 /** Resolves after `length` seconds or when `stop` says so; keeps no process alive. */

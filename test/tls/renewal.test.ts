@@ -58,6 +58,7 @@ const refused = (type: string, headers = {}): Response =>
 interface Run {
   readonly failures: [why: string, retryAt: number][];
   readonly obtained: Certificate[];
+  readonly unsaved: string[];
   readonly end: () => Promise<void>;
 }
 
@@ -65,12 +66,17 @@ interface Run {
 async function run(
   path: string,
   directory: string,
-  { times = 1, now = Date.now }: { times?: number; now?: () => number } = {},
+  {
+    times = 1,
+    now = Date.now,
+    onObtained = () => undefined,
+  }: { times?: number; now?: () => number; onObtained?: () => void } = {},
 ): Promise<Run> {
   const stop = new AbortController();
   const result: Run = {
     failures: [],
     obtained: [],
+    unsaved: [],
     end: async () => {
       stop.abort();
       await done;
@@ -92,8 +98,10 @@ async function run(
     asking: () => undefined,
     obtained: async (certificate) => {
       result.obtained.push(certificate);
+      onObtained();
       count();
     },
+    unsaved: (why) => void result.unsaved.push(why),
     failed: (why, retryAt) => {
       result.failures.push([why, retryAt]);
       count();
@@ -173,6 +181,19 @@ describe("acme.json", () => {
       certificate,
     });
   };
+
+  needs("openssl")("that cannot be saved any more is told, and serves on", async () => {
+    const gone = folder();
+    const path = join(gone, "acme.json");
+    const { seen, directory } = refusingCa(path, () => refused("unauthorized"));
+    await withCertificate(path, directory);
+    const onObtained = (): void => rmSync(gone, { recursive: true });
+    const { obtained, unsaved, failures, end } = await run(path, directory, { onObtained });
+    for (let tries = 0; unsaved.length === 0 && tries < 100; tries++) await Bun.sleep(10);
+    await end();
+    expect(unsaved).toEqual([expect.stringContaining("ENOENT")]);
+    expect([obtained.length, failures.length, seen.states.length]).toEqual([1, 0, 0]);
+  });
 
   needs("openssl")("with a certificate that is valid asks nobody", async () => {
     const path = join(folder(), "acme.json");
