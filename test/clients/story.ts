@@ -286,7 +286,7 @@ function ends(sdk: Sdk): void {
       await finish(connection, program);
     } else {
       expect(String(error)).toContain("not sent back: 400");
-      expect(String(error)).toContain("so that it registers anew");
+      expect(String(error)).toContain("so that the client registers anew");
       Object.assign(program.memory, { client: undefined, tokens: undefined });
     }
     const again = await connect(sdk, endpoint(sdk, postern), program);
