@@ -9,6 +9,7 @@ import {
   ipAddress,
   ipNetwork,
   list,
+  levels,
   oneOf,
   publicUrl,
   scopeWords,
@@ -265,6 +266,20 @@ export const settings = {
     fallback: "on",
     help: "throttles on login, registration and wrong tokens",
     parse: (text) => oneOf(text, ["on", "off"]) === "on",
+  }),
+  logFormat: setting({
+    flag: "log-format",
+    placeholder: "<auto|text|json>",
+    fallback: "auto",
+    help: "what the server prints; auto: text on a terminal, else JSON, an object a line",
+    parse: (text) => oneOf(text, ["auto", "text", "json"]),
+  }),
+  logLevel: setting({
+    flag: "log-level",
+    placeholder: `<${levels.join("|")}>`,
+    fallback: "info",
+    help: "the quietest that is printed; audit.jsonl has everything",
+    parse: (text) => oneOf(text, levels),
   }),
   alertWebhook: setting({
     flag: "alert-webhook",

@@ -2,6 +2,10 @@
 import { BlockList, isIP } from "node:net";
 import { parseJson } from "./json.ts";
 
+/** How loud a line of the log is, from the quietest to the loudest. */
+export const levels = ["debug", "info", "warn", "error"] as const;
+export type Level = (typeof levels)[number];
+
 export const list = (text: string): string[] => text.split(/[\s,]+/).filter(Boolean);
 
 /** Whether a URL's host names this machine only: RFC 8252 §7.3 and §8.3. */

@@ -201,7 +201,8 @@ function spawn(
 ): Bun.Subprocess<"ignore", "pipe", "pipe"> {
   return Bun.spawn([...programCommand(), ...words], {
     cwd: tmpdir(),
-    env: { ...environment },
+    // What people read; what programs read has tests of its own.
+    env: { POSTERN_LOG_FORMAT: "text", ...environment },
     stdio: ["ignore", "pipe", "pipe"],
   });
 }

@@ -65,7 +65,11 @@ export async function startServer(
   const settings = { data: folder, rateLimits: "off", ...options.settings };
   const config = readConfig(settings);
   const warnings: string[] = [];
-  const terminal = { log: () => undefined, warn: (text: string) => void warnings.push(text) };
+  const terminal = {
+    log: () => undefined,
+    event: () => undefined,
+    warn: (text: string) => void warnings.push(text),
+  };
   const opened = await open(config, terminal, { now: () => clock.at, monotonic: () => clock.at });
   const { close } = opened;
   const deps = { ...opened.deps, ...(options.internet && { internet: options.internet }) };

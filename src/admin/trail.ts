@@ -1,9 +1,9 @@
 // The audit trail as its owner reads it. What is written there, and how, is audit.ts.
-import { type Kind, type Level, eventNames, kinds, levels } from "../audit/events.ts";
+import { type Kind, eventNames, kinds } from "../audit/events.ts";
 import { type TrailPage, type TrailQuery, readTrail } from "../audit/trail.ts";
 import type { Deps } from "../deps.ts";
 import { OAuthError } from "../errors.ts";
-import { oneOf, wholeNumber } from "../values.ts";
+import { type Level, levels, oneOf, wholeNumber } from "../values.ts";
 import type { Asked } from "./asked.ts";
 
 const USUAL = 100;

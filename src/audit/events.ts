@@ -1,9 +1,7 @@
 // Every event that the audit trail can tell: its name, which never changes, how loud it is, what it belongs to, and what it
 // means in a few words. docs/audit.md describes the same table.
 
-/** From the quietest to the loudest. */
-export const levels = ["debug", "info", "warn", "error"] as const;
-export type Level = (typeof levels)[number];
+import { type Level, levels } from "../values.ts";
 
 /** What events belong to, for people who look for one. */
 export const kinds = {

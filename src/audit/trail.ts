@@ -4,7 +4,8 @@ import { type FileHandle, open } from "node:fs/promises";
 import { join } from "node:path";
 import { errorCode } from "../errors.ts";
 import type { AuditEvent } from "../audit.ts";
-import { factsOf, isAtLeast, type Kind, type Level } from "./events.ts";
+import type { Level } from "../values.ts";
+import { factsOf, isAtLeast, type Kind } from "./events.ts";
 
 /** The trail's files, the newest first. */
 const FILES = ["audit.jsonl", "audit.jsonl.1"];

@@ -74,6 +74,7 @@ async function inProcess(config: Config, url: string, init: RequestInit): Promis
   }
   const quiet = {
     log: () => undefined,
+    event: () => undefined,
     warn,
   };
   const opened = await open(withoutSecrets(config), quiet);

@@ -1,9 +1,10 @@
 // postern completion: a script that lets bash complete commands, flags and the words that they take. Made from the table of
 // commands and the settings, so it knows what they know.
-import { eventNames, levels } from "../audit/events.ts";
+import { eventNames } from "../audit/events.ts";
 import { FatalError } from "../errors.ts";
 import { settingKeys, settings } from "../settings.ts";
 import { recipes } from "../clients/recipes.ts";
+import { levels } from "../values.ts";
 import { type CommandFlag, commandFlags } from "./command_line.ts";
 
 /** What completion has to know of a command. */

@@ -56,7 +56,9 @@ export async function dev(given: GivenSettings): Promise<number> {
     POSTERN_TLS_CERT: "",
     POSTERN_TLS_KEY: "",
   };
-  const reread = (): Reading => readSettings({ ...given, data: folder }, environment);
+  // A person tries it out, and is told a password and a code to scan.
+  const always = { logFormat: "text", ...given, data: folder };
+  const reread = (): Reading => readSettings(always, environment);
   try {
     return await serve(reread, { front: listhenFront, setPassword });
   } finally {

@@ -5,7 +5,7 @@ import { isPublicAddress } from "../addresses.ts";
 import { changePassword } from "../admin/owner.ts";
 import { createAlerts } from "../alerts/bell.ts";
 import { createAttempts } from "../attempts/trail.ts";
-import { type Audit, openAudit } from "../audit.ts";
+import { type Audit, openAudit, redact } from "../audit.ts";
 import { type Checkup, isOfCheckup } from "../checkup.ts";
 import type { Config } from "../config.ts";
 import type { Deps } from "../deps.ts";
@@ -26,7 +26,7 @@ import { createFetchSlots } from "../oauth/outbound.ts";
 import { monotonicClock, randomToken, sha256, wallClock } from "../primitives.ts";
 import { type Notice, type OpenStore, openStore } from "../store/folder.ts";
 import { serverMetrics } from "./families.ts";
-import { type Terminal, eventLine, serverLine } from "./terminal.ts";
+import { type Terminal, serverLine } from "./terminal.ts";
 
 export interface Opened {
   readonly deps: Deps;
@@ -80,8 +80,7 @@ export async function open(
     now: store.now,
     print: (event) => {
       metrics.event(event.event);
-      const line = eventLine(event);
-      if (line !== undefined) terminal.log(line);
+      terminal.event(event);
       if (!isOfCheckup(event, memory.checkups)) alerts.hear(event);
     },
   });
@@ -130,7 +129,8 @@ function openServers({ config, credentials, ...parts }: ServerParts): Stdio {
     environment: process.env,
     isAlive: async (id) =>
       ((await store.refresh_tokens.get(id)) ?? (await store.api_keys.get(id))) !== undefined,
-    log: ({ name }, line) => terminal.log(serverLine(name, line, store.now())),
+    log: ({ name }, line) =>
+      terminal.log(serverLine(name, line, store.now()), { server: name, line: redact(line) }),
     tell: (event, { path }, facts) => audit.record(event, { server: path, ...facts }),
   });
   stdio.serve(config, credentials);

@@ -11,7 +11,7 @@ import { FatalError, reason } from "../errors.ts";
 import { removeSetupLink, setupLink, writeSetupLink } from "../login/setup.ts";
 import { metricsResponse } from "../metrics.ts";
 import { ensureFolder } from "../oauth/clients.ts";
-import { seconds } from "../primitives.ts";
+import { seconds, wallClock } from "../primitives.ts";
 import { serverOf } from "../oauth/rules.ts";
 import { startAcme } from "./acme.ts";
 import {
@@ -22,11 +22,12 @@ import {
 } from "./certificates.ts";
 import { serverFamilies } from "./families.ts";
 import { type Front, bunFront } from "./front.ts";
+import { type Log, openLog } from "./log.ts";
 import { openMetricsPort } from "./metrics_port.ts";
 import { type Opened, applyPasswordFile, open, settingFiles, withConfig } from "./open.ts";
 import { type ReloadOptions, startReload } from "./reload.ts";
 import { type Signals, onSignals } from "./signals.ts";
-import { type Terminal, standardTerminal, startBanner } from "./terminal.ts";
+import { type Terminal, startBanner, startFacts } from "./terminal.ts";
 
 /** Milliseconds that running requests have to end after a stop signal. */
 const DRAIN = 4000;
@@ -47,8 +48,8 @@ export async function serve(
   { front = bunFront, setPassword = applyPasswordFile }: ServeOptions = {},
 ): Promise<number> {
   const signals = onSignals();
-  const terminal = standardTerminal();
   const started = reread();
+  const terminal = openLog(started.values, wallClock);
   try {
     const opened = await open(resolveConfig(started), terminal, undefined, signals.asked);
     await serveUntil(signals, { opened, reread, started, front, setPassword, terminal });
@@ -66,7 +67,7 @@ interface Parts extends Required<ServeOptions> {
   readonly opened: Opened;
   readonly reread: () => Reading;
   readonly started: Reading;
-  readonly terminal: Terminal;
+  readonly terminal: Log;
 }
 
 /** What the running server goes by; a change of the settings replaces it. */
@@ -122,12 +123,13 @@ async function serveUntil(signals: Signals, parts: Parts): Promise<void> {
 
 /** Takes up all that changed settings say, or throws and changes nothing; names what has changed besides settings. */
 const takeUp =
-  (live: Live, app: App, certificates: Certificates, terminal: Terminal): ReloadOptions["apply"] =>
+  (live: Live, app: App, certificates: Certificates, terminal: Log): ReloadOptions["apply"] =>
   async (config) => {
     const { deps } = live;
     const certificate = nextCertificate(config, certificates.current(), seconds(deps.now()));
     const next = await withConfig(deps, config);
     app.reload(next);
+    terminal.use(config);
     live.deps = next;
     const isNewToken = next.initialAccessTokenHash !== deps.initialAccessTokenHash;
     const isNewCertificate = await certificates.use(certificate);
@@ -195,7 +197,8 @@ async function sayStart(opened: Opened, terminal: Terminal): Promise<void> {
   const { config, store } = deps;
   const owner = await store.owner.get("owner");
   if (!owner) writeSetupLink(deps, terminal.warn);
-  terminal.log(startBanner(config, isNew, owner ? undefined : setupLink(deps)));
+  const setup = owner ? undefined : setupLink(deps);
+  terminal.log(startBanner(config, isNew, setup), startFacts(config, isNew, setup));
   await sayMoved(deps, terminal);
   deps.audit.record("start", { issuer: config.issuer });
   // Remembered in the background: a full disk must not stop a start, and registration does the same.

@@ -4,20 +4,12 @@ import type { Config, Server } from "../config.ts";
 import type { Counts } from "../store/copy.ts";
 import { version } from "../../package.json";
 
+/** Where the server speaks; how is log.ts's. */
 export interface Terminal {
-  log(text: string): void;
+  /** @param facts the same for programs, where it is more than a sentence */
+  log(text: string, facts?: Fields): void;
   warn(text: string): void;
-}
-
-/** What a person sees: results on stdout, warnings on stderr. A closed or full stdout never stops the server. */
-export function standardTerminal(): Terminal {
-  const ignore = (): void => undefined;
-  process.stdout.on("error", ignore);
-  process.stderr.on("error", ignore);
-  return {
-    log: (text) => void process.stdout.write(`${text}\n`),
-    warn,
-  };
+  event(event: AuditEvent): void;
 }
 
 /** To stderr: stdout is for results. */
@@ -40,6 +32,17 @@ export function startBanner(config: Config, isNew: boolean, setup: string | unde
   ].join("\n");
 }
 
+/** The same for programs. */
+export const startFacts = (config: Config, isNew: boolean, setup: string | undefined): Fields => ({
+  event: "ready",
+  version,
+  urls: config.servers.map(({ resource }) => resource).join(" "),
+  guards: config.servers.map(whatIsGuarded).join(", "),
+  setup,
+  folder: config.data,
+  new: isNew,
+});
+
 /** Arguments and queries may be secret. */
 function whatIsGuarded({ upstream, command }: Server): string {
   if (command) return `${command[0]}${command.length > 1 ? " …" : ""}, started when it is needed`;
@@ -58,9 +61,6 @@ const silent = new Set<AuditEvent["event"]>([
   "folder_noted",
   "settings_changed",
   "settings_refused",
-  // Part of a connection that tells itself, and what every client does every hour: audit.jsonl has them.
-  "consent_granted",
-  "grant_refreshed",
 ]);
 
 /** "10:31:07 login address=127.0.0.1"; undefined for what the terminal says in other words. */

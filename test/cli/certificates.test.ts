@@ -203,7 +203,7 @@ describe("certificate files", () => {
 test("a port that is lost meanwhile ends the server: deaf it would be of no use", async () => {
   const lost: unknown[] = [];
   const certificates = createCertificates({
-    terminal: { log: () => undefined, warn: () => undefined },
+    terminal: { log: () => undefined, warn: () => undefined, event: () => undefined },
     metrics: createMetrics(),
     now: Date.now,
     lost: (error) => lost.push(error),

@@ -73,7 +73,7 @@ export interface Running {
 export function startExecutable(path: string, launch: Launch): Running {
   const child = Bun.spawn(commandLine(path, launch.flags, launch.prefix), {
     cwd: launch.folder,
-    env: { ...launch.environment },
+    env: { POSTERN_LOG_FORMAT: "text", ...launch.environment },
     stdio: ["ignore", "pipe", "pipe"],
   });
   let printed = "";

@@ -53,7 +53,7 @@ function type(command: string, clone: string, PATH = environment["PATH"]) {
   expect(readme).toContain(command.replace(/ (--port|test\/).*/, ""));
   const child = Bun.spawn(["sh", "-c", `${command} 2>&1`], {
     cwd: clone,
-    env: { ...environment, PATH },
+    env: { ...environment, POSTERN_LOG_FORMAT: "text", PATH },
     stdio: ["ignore", "pipe", "ignore"],
     detached: true,
   });

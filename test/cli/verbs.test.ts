@@ -33,7 +33,7 @@ const commandLine = (
     [process.execPath, join(import.meta.dir, "../../src/main.ts"), ...words],
     {
       cwd: folder,
-      env: environment,
+      env: { POSTERN_LOG_FORMAT: "text", ...environment },
       stdin: Buffer.from(input),
     },
   );
@@ -412,7 +412,7 @@ describe("the running server", () => {
       [process.execPath, join(import.meta.dir, "../../src/main.ts"), ...words],
       {
         cwd: folder,
-        env: {},
+        env: { POSTERN_LOG_FORMAT: "text" },
         stdout: "pipe",
         stderr: "ignore",
       },

@@ -135,7 +135,7 @@ export async function launch(given: ProgramOptions): Promise<Program> {
   const config = readConfig(flags);
   const child = Bun.spawn([...prefix, ...programCommand(), ...commandLine(flags)], {
     cwd: tmpdir(),
-    env: { ...environment },
+    env: { POSTERN_LOG_FORMAT: "text", ...environment },
     stdio: ["ignore", output?.stdout ?? "pipe", output?.stderr ?? "pipe"],
   });
   const hasEnded = (): boolean => child.exitCode !== null || child.signalCode !== null;
