@@ -38,7 +38,10 @@ test("the socket and the port serve the same, and nobody else does", async () =>
   expect((await scrape("/")).status).toBe(404);
   expect((await scrape("/metrics", { method: "POST" })).status).toBe(405);
   // A page of another site whose name was made to lead here.
-  expect((await scrape("/metrics", { headers: { host: "evil.example" } })).status).toBe(404);
+  for (const host of ["evil.example", "127.0.0.1.evil.example", "evil.example@127.0.0.1", "x/y"]) {
+    expect((await scrape("/metrics", { headers: { host } })).status).toBe(404);
+  }
+  expect(server.stderr()).toBe("");
 });
 
 test("servers behind are told by path: one that does not answer, one that was started", async () => {
