@@ -2,7 +2,7 @@
 import type { ServerRow } from "../admin/server.ts";
 import { type Config, readConfig } from "../config.ts";
 import { FatalError } from "../errors.ts";
-import { nearest } from "../values.ts";
+import { isLoopbackHost, nearest } from "../values.ts";
 import { entryName } from "../web/connect_page.ts";
 import { type Recipe, type Step, recipes } from "../clients/recipes.ts";
 import { callRunning } from "./admin_client.ts";
@@ -41,7 +41,7 @@ type Named = Pick<Config["servers"][number], "name" | "resource">;
 /** What to do in one client, for each server. */
 export function connectText(recipe: Recipe, servers: readonly Named[]): string {
   const url = new URL(servers[0]?.resource ?? "");
-  const away = recipe.hosted && url.protocol !== "https:";
+  const away = recipe.hosted && isLoopbackHost(url.hostname);
   const steps = servers.flatMap((server) => recipe.steps(entryName(server), server.resource));
   const lines = away
     ? [`It runs elsewhere and cannot reach ${url.host}: give this server a public https URL first.`]

@@ -7,7 +7,6 @@ import { startPostern, stopProcesses } from "../process.ts";
 afterAll(stopProcesses);
 
 const publicServer = [{ name: "Notes", resource: "https://mcp.example.com/mcp" }];
-const localServer = [{ name: "localhost:7676/mcp", resource: "http://localhost:7676/mcp" }];
 
 describe.each(Object.entries(recipes))("%s", (_word, client) => {
   test("is told the address", () => {
@@ -15,9 +14,12 @@ describe.each(Object.entries(recipes))("%s", (_word, client) => {
   });
 
   test("on this machine, or why not", () => {
-    const text = connectText(client, localServer);
-    if (client.hosted) expect(text).toMatch(/cannot reach localhost:7676/);
-    else expect(text).toContain("http://localhost:7676/mcp");
+    for (const scheme of ["http", "https"]) {
+      const resource = `${scheme}://localhost:7676/mcp`;
+      const text = connectText(client, [{ name: "localhost:7676/mcp", resource }]);
+      if (client.hosted) expect(text).toMatch(/cannot reach localhost:7676/);
+      else expect(text).toContain(resource);
+    }
   });
 
   test("what is to be pasted as JSON is JSON", () => {
