@@ -4,7 +4,7 @@ import { isIP } from "node:net";
 import { join } from "node:path";
 import { FatalError, errorCode, reason } from "./errors.ts";
 import { isObject, parseJson } from "./json.ts";
-import { isLoopbackHost, nearest, networkMatcher, type References } from "./values.ts";
+import { isLoopbackHost, nearest, networkMatcher, type Policy, type References } from "./values.ts";
 import {
   type GivenSettings,
   type SettingKey,
@@ -22,6 +22,8 @@ export interface Server {
   readonly resource: string;
   readonly name: string;
   readonly scopes: readonly string[];
+  /** Which of them a call needs. */
+  readonly policy: Policy;
   /** URL of the MCP server behind; undefined: it is a command, or the built-in one. */
   readonly upstream: string | undefined;
   /** Headers for the upstream, unread references included: credentials.ts reads them. */
@@ -38,6 +40,7 @@ const serverKeys = [
   "path",
   "name",
   "scopes",
+  "policy",
   "upstream",
   "headers",
   "command",
@@ -310,6 +313,11 @@ function assertConsistent(entry: ServerEntry): ServerEntry {
   const has = (references: References): boolean => Object.keys(references).length > 0;
   if (entry.command && entry.upstream) {
     refuse("a command and an upstream", 'several servers stand in "servers" of config.json');
+  }
+  const wanted = Object.values(entry.policy).flat();
+  const unknown = wanted.find((scope) => !entry.scopes.includes(scope));
+  if (unknown !== undefined) {
+    refuse(`a policy with the scope ${unknown}, which it does not offer`, "add it to its scopes");
   }
   if (has(entry.headers) && !entry.upstream) {
     refuse("headers and no upstream", "give a command its credentials with env");

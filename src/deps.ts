@@ -9,6 +9,7 @@ import type { ServerCredentials } from "./gateway/credentials.ts";
 import type { Served } from "./gateway/served.ts";
 import type { Upstreams } from "./gateway/sights.ts";
 import type { Stdio } from "./gateway/stdio.ts";
+import type { Tools } from "./gateway/tools.ts";
 import type { Limits } from "./limits.ts";
 import type { Metrics } from "./metrics.ts";
 import type { FirstUses } from "./oauth/access.ts";
@@ -17,6 +18,7 @@ import type { DocumentCache } from "./oauth/cimd.ts";
 import type { KeyFetches } from "./oauth/jwt.ts";
 import type { FetchSlots, Internet } from "./oauth/outbound.ts";
 import type { Passwords } from "./login/owner.ts";
+import type { Leash } from "./store/records.ts";
 import type { Store } from "./store/table.ts";
 
 /** Built once per server and passed to every handler; two servers in one process share nothing. */
@@ -54,6 +56,8 @@ export interface Deps {
   readonly stdio: Stdio;
   /** Those that the settings name now. */
   readonly served: Served;
+  /** What is known of their tools. */
+  readonly tools: Tools;
   /** What was seen of those that speak HTTP. */
   readonly upstreams: Upstreams;
   /** Clients on their way in, as far as they came. */
@@ -83,6 +87,8 @@ export interface AuthContext {
   readonly clientId: string;
   readonly clientName: string | undefined;
   readonly scopes: readonly string[];
+  /** What the owner narrowed the connection to. */
+  readonly leash?: Leash;
   /** The grant behind the token. */
   readonly family: string;
   /** When that login was made, epoch seconds. */

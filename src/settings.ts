@@ -11,6 +11,7 @@ import {
   list,
   levels,
   oneOf,
+  policy,
   publicUrl,
   scopeWords,
   serverPath,
@@ -118,6 +119,13 @@ export const settings = {
     fallback: "mcp",
     help: "scopes the MCP server offers, separated by spaces",
     parse: scopeWords,
+  }),
+  policy: setting({
+    flag: "policy",
+    placeholder: "<tools=words>",
+    fallback: "",
+    help: "scopes that calls need, such as tools=notes:read,tools/delete_*=notes:write; the most exact entry counts",
+    parse: policy,
   }),
   port: setting({
     flag: "port",

@@ -242,6 +242,26 @@ export function variables(text: string): References {
   return Object.fromEntries(entries);
 }
 
+/** Scopes by what needs them: "*", "tools", "tools/delete_*", "tools/delete_note", and so for prompts and resources. */
+export type Policy = Readonly<Record<string, readonly string[]>>;
+
+/** "tools=notes:read, tools/delete_*=notes:write notes:delete", or a JSON object of the same. */
+export function policy(text: string): Policy {
+  const entries = entriesOf(text, /\s*[,\r\n]\s*/, (entry) => {
+    const at = entry.lastIndexOf("=");
+    return [entry.slice(0, at), entry.slice(at + 1)];
+  });
+  return Object.fromEntries(
+    entries.map(([key, words]) => {
+      if (/^(?:\*|(?:tools|prompts|resources)(?:\/.+)?)$/s.test(key))
+        return [key, scopeWords(words)];
+      throw new Error(
+        `expected *, tools, prompts or resources, with /name or /prefix*, not "${key}"`,
+      );
+    }),
+  );
+}
+
 const notForOwners =
   /^(?:connection|content-length|host|te|transfer-encoding|upgrade|x-postern-.*)$/;
 

@@ -116,6 +116,11 @@ describe("what is refused, in one line, with exit code 2", () => {
     [{ workingFolder: "/tmp" }, "no command"],
     [{ command: "x", env: "1=b" }, "NAME=value"],
     [{ command: "x", env: "A=env:POSTERN_X" }, "Postern's own"],
+    [{ policy: "tools" }, "expected *"],
+    [{ policy: "tool=mcp" }, "expected *"],
+    [{ policy: "tools/=mcp" }, "expected *"],
+    [{ policy: "tools=" }, "scope names"],
+    [{ policy: "tools=admin" }, "the scope admin, which it does not offer"],
     [{ upstream: "http://a.test/", headers: "a" }, "Name: value"],
     [{ upstream: "http://a.test/", headers: "a b: c" }, "Name: value"],
     [{ upstream: "http://a.test/", headers: "X-Postern-User: c" }, "not yours"],
@@ -281,6 +286,16 @@ describe("the server behind", () => {
       Authorization: "Bearer x: y",
       "X-Key": "file:/k",
     });
+  });
+
+  test("a policy, as text and as JSON", () => {
+    const scopes = "read write admin";
+    const expected = { "*": ["read"], tools: ["write", "read"], "tools/a=b*": ["admin"] };
+    const text = "*=read, tools=write read,tools/a=b*=admin";
+    expect(readConfig({ scopes, policy: text }).servers[0].policy).toEqual(expected);
+    const words = { "*": "read", tools: "write read", "tools/a=b*": "admin" };
+    const found = readConfig({ scopes, policy: JSON.stringify(words) }).servers[0];
+    expect(found.policy).toEqual(expected);
   });
 
   test("several of every kind in config.json", () => {

@@ -16,6 +16,7 @@ import { createLines } from "../gateway/dial.ts";
 import { createServed } from "../gateway/served.ts";
 import { createUpstreams } from "../gateway/sights.ts";
 import { type Stdio, openStdio } from "../gateway/stdio.ts";
+import { createTools } from "../gateway/tools.ts";
 import { createLimits } from "../limits.ts";
 import { createPasswords, passwordProblem, verifyOwner } from "../login/owner.ts";
 import { createFirstUses } from "../oauth/access.ts";
@@ -172,6 +173,7 @@ const emptyMemory = (config: Config, store: OpenStore, { monotonic }: Clock) => 
   lines: createLines(),
   served: createServed(config),
   upstreams: createUpstreams(store.now),
+  tools: createTools(monotonic),
   attempts: createAttempts(store.now),
   checkups: new Map<string, Checkup>(),
   formKey: randomToken(),

@@ -49,6 +49,7 @@ async function loginContext(
     clientId: grant.client_id,
     clientName: grant.client_name,
     scopes,
+    ...(grant.leash && { leash: grant.leash }),
     family,
     server,
     issuedAt: grant.created_at,
@@ -120,9 +121,31 @@ async function refuseToken(
  */
 function refuseScope(server: Server, deps: Deps, call: Call): OAuthError {
   const description = "nothing that the access token was granted is offered here any more";
-  return new OAuthError("insufficient_scope", description, {
+  return scopeError(description, server, deps, call);
+}
+
+/** MCP 2026-07-28 "Runtime Insufficient Scope Errors": one challenge for all scopes, those that the client has included. */
+export function insufficientScope(
+  server: Server,
+  deps: Deps,
+  call: Call,
+  scopes: readonly string[],
+): OAuthError {
+  const all = [...new Set(scopes)];
+  return scopeError("this call needs a scope that was not granted", server, deps, call, all);
+}
+
+function scopeError(
+  description: string,
+  server: Server,
+  deps: Deps,
+  call: Call,
+  scopes?: readonly string[],
+): OAuthError {
+  const code = "insufficient_scope";
+  return new OAuthError(code, description, {
     headers: {
-      "www-authenticate": challenge(server, deps, call, "insufficient_scope", description),
+      "www-authenticate": challenge(server, deps, call, code, description, scopes),
     },
   });
 }
@@ -137,10 +160,11 @@ function challenge(
   call: Call,
   error?: ErrorCode,
   description?: string,
+  scopes = server.scopes,
 ): string {
   const parameters = [
     ...(error === undefined ? [] : [`error="${error}"`, `error_description="${description}"`]),
-    `scope="${server.scopes.join(" ")}"`,
+    `scope="${scopes.join(" ")}"`,
     `resource_metadata="${resourceMetadataUrl(deps.config, server, call.path)}"`,
   ];
   return `Bearer ${parameters.join(", ")}`;

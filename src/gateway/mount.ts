@@ -1,12 +1,12 @@
-// One guarded MCP endpoint: guard, then the server behind it, by HTTP or stdio, or the built-in one.
+// One guarded MCP endpoint: guard, then what the connection may do, then the server behind.
 import { originOf } from "../attempts/sights.ts";
 import type { Server } from "../config.ts";
 import type { Call, Deps } from "../deps.ts";
 import { OAuthError } from "../errors.ts";
 import { answerCheckup } from "./checkup.ts";
+import { govern } from "./govern.ts";
 import { guard } from "./guard.ts";
-import { UpstreamError, forward } from "./proxy.ts";
-import { whoami } from "./whoami.ts";
+import { UpstreamError } from "./proxy.ts";
 
 /**
  * Any method on the path of a server, or below it.
@@ -23,15 +23,11 @@ export async function gateway(
     if (answer) return answer;
   }
   const context = await guard(request, server, deps, call);
-  const { command, upstream } = server;
-  if (!command && upstream === undefined) return whoami(request, context, deps, call);
   try {
-    if (command) return await deps.stdio.handle(request, context, call);
-    const answer = await forward(request, context, deps, call);
-    deps.upstreams.answered(server, request, answer.status);
-    return answer;
+    return await govern(request, context, deps, call);
   } catch (error) {
-    if (error instanceof OAuthError) {
+    const isBuiltIn = !server.command && server.upstream === undefined;
+    if (error instanceof OAuthError && !isBuiltIn) {
       if (error instanceof UpstreamError) deps.upstreams.failed(server, error.what);
       deps.attempts.see(
         { step: "call", family: context.family, error },

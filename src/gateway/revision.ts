@@ -61,10 +61,26 @@ export function mismatchIn(message: Message, headers: Headers): Mismatch | undef
     if (version !== claimed) return disagree("MCP-Protocol-Version", version, claimed);
   }
   const method = headers.get("mcp-method");
-  if (method !== message.method && (method !== null || message.kind === "request")) {
+  if (method === null && message.kind === "request") {
     return disagree("Mcp-Method", method, message.method);
   }
-  return message.kind === "request" ? nameMismatch(message, headers) : undefined;
+  const name = message.kind === "request" ? nameOf(message) : undefined;
+  if (name !== undefined && !headers.has("mcp-name")) return disagree("Mcp-Name", null, name);
+  return headerMismatch(message, headers);
+}
+
+/** What a header that is there says otherwise than a message, of whichever revision. */
+export function headerMismatch(message: Message, headers: Headers): Mismatch | undefined {
+  if (message.kind === "response") return undefined;
+  const method = headers.get("mcp-method");
+  if (method !== null && method !== message.method) {
+    return disagree("Mcp-Method", method, message.method);
+  }
+  const given = headers.get("mcp-name");
+  const name = message.kind === "request" ? nameOf(message) : undefined;
+  // Where the body has no name the server says what is missing.
+  if (given === null || name === undefined || decodeHeader(given) === name) return undefined;
+  return disagree("Mcp-Name", given, name);
 }
 
 /** MCP 2026-07-28 "Protocol Version Negotiation": children look at it in their first message alone. */
@@ -95,15 +111,10 @@ const nameSources: ReadonlyMap<string, string> = new Map([
   ["tasks/cancel", "taskId"],
 ]);
 
-function nameMismatch(message: Request, headers: Headers): Mismatch | undefined {
+function nameOf(message: Request): string | undefined {
   const source = nameSources.get(message.method);
   const name = source === undefined ? undefined : paramsOf(message)[source];
-  // Without a name the server says what is missing.
-  if (typeof name !== "string") return undefined;
-  const header = headers.get("mcp-name");
-  return header === null || decodeHeader(header) !== name
-    ? disagree("Mcp-Name", header, name)
-    : undefined;
+  return typeof name === "string" ? name : undefined;
 }
 
 /** MCP 2026-07-28 "Value Encoding"; undefined: it claims to be Base64 of UTF-8 and is not. */

@@ -49,12 +49,19 @@ export interface AccessEntry {
   readonly expires_at: number;
 }
 
+/** What the owner left of the tools to a connection. */
+export type Leash =
+  | { readonly kind: "read-only" }
+  | { readonly kind: "tools"; readonly tools: readonly string[] };
+
 /** One login by one client (a refresh-token family), by family id. */
 export interface Grant {
   readonly client_id: string;
   readonly client_name?: string;
   /** What the owner calls this connection. */
   readonly label?: string;
+  /** Absent: all that its scopes allow. */
+  readonly leash?: Leash;
   /** Where the code went, as `redirectHost` tells it. */
   readonly redirect_host?: string;
   readonly subject: string;
