@@ -147,6 +147,37 @@ describe("grants", () => {
       expect(shown).not.toContain(secret);
   });
 
+  test("tell retries from elsewhere with their networks, over the refreshes that follow; usual ones not", async () => {
+    const server = await start();
+    const { clientId, tokens } = await logIn(server);
+    const refresh = async (from?: string): Promise<{ refresh_token: string }> =>
+      (await refreshWith(server, clientId, tokens.refresh_token, {}, from)).json();
+    const second = await refresh();
+    await refresh();
+    await server.deps.store.update((draft) => draft.get("owner", "owner"));
+    expect((await list(server, "/grants"))[0]).not.toHaveProperty("replays");
+    for (const from of ["198.51.100.9", "198.51.100.10", "192.0.2.1"]) {
+      expect((await refresh(from)).refresh_token).toBe(second.refresh_token);
+      server.clock.advance(1);
+    }
+    await refreshWith(server, clientId, second.refresh_token);
+    const [row] = await list(server, "/grants");
+    expect(row).toMatchObject({
+      generation: 3,
+      replays: {
+        count: 3,
+        last_at: Math.floor(server.clock.at / 1000) - 1,
+        networks: ["198.51.100.0/24", "192.0.2.0/24"],
+      },
+    });
+    const replayed = trail(server).filter(({ event }) => event === "refresh_replayed");
+    expect(replayed.map(({ address }) => address)).toEqual([
+      "198.51.100.9",
+      "198.51.100.10",
+      "192.0.2.1",
+    ]);
+  });
+
   test("a name that the owner gave stays over refreshes", async () => {
     const server = await start();
     const { clientId, tokens } = await logIn(server);

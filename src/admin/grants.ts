@@ -21,6 +21,7 @@ export interface GrantRow extends Pick<
   | "created_at"
   | "last_used_at"
   | "generation"
+  | "replays"
 > {
   readonly id: string;
   /** Host that vouches for the client. */
@@ -72,6 +73,7 @@ function rowOf(
     expires_at: grant.expires_at,
     idle_at: idleAt,
     generation: grant.generation,
+    ...(grant.replays && { replays: grant.replays }),
     state: idleAt <= now ? "ended" : isServed ? "live" : "asleep",
   };
 }

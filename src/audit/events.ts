@@ -60,7 +60,7 @@ const table = {
   grant_revoked:         ["info",  "connections", "A connection was ended"],
   grants_revoked:        ["warn",  "connections", "Everything was ended"],
   access_revoked:        ["info",  "connections", "A client gave an access token back"],
-  refresh_replayed:      ["info",  "connections", "A late retry got the same answer again"],
+  refresh_replayed:      ["info",  "connections", "A retry, late or from elsewhere, got the same answer again"],
   refresh_moved_forward: ["warn",  "connections", "A client is ahead of this folder, which is an older copy"],
   refresh_reused:        ["warn",  "connections", "A superseded token came back; its connection was ended"],
   key_created:           ["info",  "keys",        "An API key was made"],

@@ -11,6 +11,10 @@ interface AccessRow {
   readonly expires_at: number;
 }
 
+/** Late, or from another network than the request before them. */
+const replaysText = ({ count, last_at: at, networks }: NonNullable<GrantRow["replays"]>): string =>
+  `${count}, the last ${agoText(at)}, from ${networks.map(networkText).join(", ")}`;
+
 export async function listGrants(
   config: Config,
   _words: readonly string[],
@@ -57,6 +61,7 @@ export async function showGrant(
       ["ends unused", whenText(row.idle_at)],
       ["ends", whenText(row.expires_at)],
       ["refreshed", `${row.generation - 1} times`],
+      ["odd retries", row.replays && replaysText(row.replays)],
       ["access tokens", `${row.access_tokens.length} live`],
     ]),
   );

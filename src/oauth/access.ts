@@ -61,13 +61,14 @@ export function createFirstUses(store: Store, now: () => number): FirstUses {
       const name = nameOf(family, generation);
       if (pending.has(name)) return false;
       pending.add(name);
+      const at = seconds(now());
       const saved = store.update((draft) => {
         const grant = draft.get("refresh_tokens", family);
         if (!grant || grant.used_generation >= generation) return;
         draft.put("refresh_tokens", family, {
           ...grant,
           used_generation: Math.min(generation, grant.generation),
-          last_used_at: Math.max(grant.last_used_at, seconds(now())),
+          last_used_at: Math.max(grant.last_used_at, at),
         });
       });
       saved.then(

@@ -35,7 +35,7 @@ type Outcome =
       readonly response: TokenResponse;
       readonly generation: number;
     }
-  | { readonly kind: "replayed"; readonly response: TokenResponse; readonly late: boolean }
+  | { readonly kind: "replayed"; readonly response: TokenResponse; readonly odd: boolean }
   | { readonly kind: "refused"; readonly error: OAuthError }
   | { readonly kind: "reused" };
 
@@ -71,8 +71,10 @@ export async function refresh(
       await endReused(asked, deps);
       throw dead("a superseded refresh token came back; the grant is revoked");
     case "replayed":
-      if (outcome.late)
+      if (outcome.odd) {
         deps.audit.record("refresh_replayed", { ...about, generation: token.generation });
+        countReplay(asked, deps);
+      }
       return outcome.response;
     case "forward":
       deps.audit.record("refresh_moved_forward", { ...about, generation: token.generation });
@@ -202,7 +204,9 @@ function replay(asked: Asked, grant: Grant, draft: Draft, deps: Deps): Outcome {
   }
   return {
     kind: "replayed",
-    late: now - grant.rotated_at > deps.config.refreshGrace,
+    odd:
+      now - grant.rotated_at > deps.config.refreshGrace ||
+      !isSameNetwork(asked.network, grant.rotated_from),
     response: answer(asked, grant, generation, access, now),
   };
 }
@@ -226,4 +230,22 @@ function answer(
 // OAuth 2.1 §4.3.1, RFC 9700 §4.14.2: a superseded token that comes back ends the family with its access tokens.
 async function endReused(asked: Asked, deps: Deps): Promise<void> {
   await deps.store.revoke((draft) => endGrant(draft, asked.token.family, asked.now));
+}
+
+/** Networks that are kept of such retries. */
+const REPLAY_NETWORKS = 4;
+
+/** For the account page: a thief who keeps within the windows shows by where they come from. Nobody waits for it. */
+function countReplay({ token, network, now }: Asked, deps: Deps): void {
+  const counted = deps.store.update((draft) => {
+    const grant = draft.get("refresh_tokens", token.family);
+    if (!grant) return;
+    const { count = 0, networks = [] } = grant.replays ?? {};
+    const others = networks.filter((each) => each !== network);
+    const kept = [...others, network].slice(-REPLAY_NETWORKS);
+    const replays = { count: count + 1, last_at: now, networks: kept };
+    draft.put("refresh_tokens", token.family, { ...grant, replays });
+  });
+  // A count that a full disk loses is no loss.
+  counted.catch(() => undefined);
 }

@@ -77,12 +77,21 @@ export interface Grant {
   /** The lowest generation whose retry gets the present one; absent: the one before. */
   readonly follows?: number;
   readonly access: readonly AccessEntry[];
+  /** Retries that came late, or from another network than the request before them. */
+  readonly replays?: Replays;
   /** Access tokens up to this generation were revoked (RFC 7009) and are not handed out again. */
   readonly revoked_generation?: number;
   readonly created_at: number;
   readonly last_used_at: number;
   /** The absolute end. The sliding, idle end is last_used_at plus the setting. */
   readonly expires_at: number;
+}
+
+export interface Replays {
+  readonly count: number;
+  readonly last_at: number;
+  /** Of the last ones, the newest last. */
+  readonly networks: readonly string[];
 }
 
 /** The one owner, by the id "owner". */

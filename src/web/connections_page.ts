@@ -107,7 +107,8 @@ function cells(row: GrantRow, { base, now, servers }: ConnectionsPage): readonly
       <small>${row.label !== undefined && html`since ${date(row.created_at)}`}</small>`,
     html`<bdi>${server?.name ?? row.resource}</bdi>
       <small>${row.scope.split(" ").map((scope) => html`<code>${scope}</code> `)}</small>`,
-    html`${moment(row.last_used_at, now)} <small>from ${networkText(row.network)}</small>`,
+    html`${moment(row.last_used_at, now)}
+      <small>from ${networkText(row.network)}</small> ${replays(row, now)}`,
     ends(row, now),
     html`<a
         class="button small"
@@ -123,6 +124,14 @@ function cells(row: GrantRow, { base, now, servers }: ConnectionsPage): readonly
       >`,
   ];
 }
+
+/** Said where it can be compared with the place of the last use: it may be a second holder of the same login. */
+const replays = ({ replays: odd }: GrantRow, now: number): Html | undefined =>
+  odd &&
+  html`<small
+    >${odd.count === 1 ? "1 odd retry" : `${odd.count} odd retries`}, last
+    ${moment(odd.last_at, now)}, from ${odd.networks.map(networkText).join(", ")}</small
+  >`;
 
 function ends({ state, idle_at: idleAt, expires_at: expiresAt }: GrantRow, now: number): Html {
   if (state === "ended") return html`ended ${moment(idleAt, now)}`;

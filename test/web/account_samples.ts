@@ -40,7 +40,11 @@ function grantRows(say: Say): GrantRow[] {
     state: "live",
   };
   return [
-    { ...row, label: say("Laptop in the kitchen") },
+    {
+      ...row,
+      label: say("Laptop in the kitchen"),
+      replays: { count: 3, last_at: NOW - 600, networks: ["0:0:0::/48", say("198.51.100.0/24")] },
+    },
     { ...row, id: "bB3dE5fG7hJ9kL1mN2pQ4r", created_at: NOW - 50 * DAY, network: "0:0:0::/48" },
     {
       ...row,
