@@ -331,21 +331,3 @@ export type GivenSettings = Partial<Record<SettingKey, string>>;
 
 export const envName = (key: SettingKey): string =>
   `POSTERN_${settings[key].flag.toUpperCase().replaceAll("-", "_")}`;
-
-/** Rows for --help and the README: flag, variable, default, meaning. */
-export function settingRows(): {
-  flag: string;
-  variable: string;
-  fallback: string;
-  help: string;
-}[] {
-  return settingKeys.map((key) => {
-    const { flag, placeholder, fallback, help } = settings[key];
-    return {
-      flag: placeholder ? `--${flag} ${placeholder}` : `--${flag}`,
-      variable: envName(key),
-      fallback: fallback === "false" ? "" : fallback,
-      help,
-    };
-  });
-}

@@ -6,7 +6,7 @@ import { parseCommandLine } from "../src/cli/command_line.ts";
 import { helpText } from "../src/cli/run.ts";
 import { readConfig, unknownVariables } from "../src/config.ts";
 import { FatalError } from "../src/errors.ts";
-import { settingRows } from "../src/settings.ts";
+import { settingRows } from "../src/settings/rows.ts";
 import { temporaryFolder } from "./server.ts";
 
 let folder: string;

@@ -6,7 +6,8 @@ import { Glob } from "bun";
 import { parseCommandLine } from "../src/cli/command_line.ts";
 import { findCommand } from "../src/cli/run.ts";
 import { readConfig } from "../src/config.ts";
-import { settingKeys, settingRows, settings } from "../src/settings.ts";
+import { settingKeys, settings } from "../src/settings.ts";
+import { settingRows } from "../src/settings/rows.ts";
 
 const root = join(import.meta.dir, "..");
 const read = (path: string): string => readFileSync(join(root, path), "utf8");

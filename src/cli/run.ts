@@ -1,7 +1,7 @@
 // From the words of the command line to a command, and from errors to one line and an exit code.
 import { readConfig, readSettings, unknownVariables } from "../config.ts";
 import { FatalError, reason } from "../errors.ts";
-import { settingRows } from "../settings.ts";
+import { settingRows } from "../settings/rows.ts";
 import { nearest } from "../values.ts";
 import { version } from "../../package.json";
 import {
