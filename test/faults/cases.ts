@@ -10,6 +10,7 @@ import { cases as fullDisk } from "./cases/full_disk.ts";
 import { cases as hotCopies } from "./cases/hot_copies.ts";
 import { cases as killPoints } from "./cases/kill_points.ts";
 import { cases as kills } from "./cases/kills.ts";
+import { cases as largeFolders } from "./cases/large_folders.ts";
 import { cases as locks } from "./cases/locks.ts";
 import { cases as oldCopies } from "./cases/old_copies.ts";
 import { cases as planted } from "./cases/planted.ts";
@@ -18,6 +19,7 @@ import { cases as resources } from "./cases/resources.ts";
 import { cases as shortWrites } from "./cases/short_writes.ts";
 import { cases as superseded } from "./cases/superseded.ts";
 import { FailedStart, withPrograms } from "./program.ts";
+import { cases as sweeps } from "./cases/sweeps.ts";
 import { cases as upstreams } from "./cases/upstreams.ts";
 import { type FaultCase, EnoughFound, type Report, newReport } from "./report.ts";
 
@@ -41,6 +43,8 @@ export const allCases: readonly FaultCase[] = [
   ...oldCopies,
   ...locks,
   ...clocks,
+  ...sweeps,
+  ...largeFolders,
 ];
 
 /** Those that are tried on the compiled program as well, which brings its own runtime and finds its files another way. */

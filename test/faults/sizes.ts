@@ -24,6 +24,8 @@ export const sizes = {
   resources: { sample: 1, nightly: 20, long: 200 },
   "file systems": { sample: 1, nightly: 10, long: 100 },
   upstreams: { sample: 1, nightly: 10, long: 100 },
+  "large folders": { sample: 1, nightly: 5, long: 50 },
+  sweeps: { sample: 200, nightly: 10_000, long: 100_000 },
   clocks: { sample: 5, nightly: 30, long: 300 },
   "locks left": { sample: 4, nightly: 50, long: 500 },
   "locks raced": { sample: 1, nightly: 10, long: 100 },

@@ -37,6 +37,12 @@ export const cases: readonly FaultCase[] = [
     needs: [],
     run: (size, report) => often(size, (path) => layOver(path, true, report)),
   },
+  {
+    name: "a copy that runs beside its original",
+    sizes: sizes["old copies"],
+    needs: [],
+    run: (size, report) => often(size, (path) => runTwice(path, report)),
+  },
 ];
 
 async function often(size: number, once: (path: string) => Promise<void>): Promise<void> {
@@ -207,4 +213,29 @@ async function judgeGeneration(
     report.find("wrong", `${JSON.stringify({ older, found, newer: generationsIn(world) })}`);
   }
   await judge(program, world, report, { logsIn: false });
+}
+
+/** Neither can know of the other. Clients that meet now the one and now the other stay in with both. */
+async function runTwice(path: string, report: Report): Promise<void> {
+  const { random } = report;
+  report.tried("two of one folder");
+  const first = await start({ folder: emptied(join(path, "data")) });
+  const world = await createWorld(first, 3);
+  await rotate(first, world, 2, report);
+  const second = await start({ folder: copyOf(first.folder, join(path, "copy")) });
+  for (let turn = 0; turn < 12; turn++) {
+    const client = random.pick(world.clients);
+    const program = random.pick([first, second]);
+    const status = await refresh(program, client);
+    if (status !== 200) report.find("lost", `a client between two is answered ${status}`);
+    const call = await callTool(program, client);
+    if (call !== 200) report.find("lost", `a client between two is answered ${call}`);
+  }
+  for (const program of [first, second]) await program.kill(random.pick(["SIGTERM", "SIGKILL"]));
+  for (const program of [first, second]) {
+    const again = await startAgain(program);
+    const clients = world.clients.map((client) => ({ ...client, superseded: [] }));
+    await judgeCopy(again, clients, report);
+    await again.kill();
+  }
 }
