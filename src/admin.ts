@@ -29,6 +29,8 @@ import {
   purgeCodes,
   purgeSessions,
   revokeCode,
+  showCode,
+  showSession,
 } from "./admin/sessions.ts";
 import { listAudit } from "./admin/trail.ts";
 import { listWarnings, seeWarnings } from "./admin/warnings.ts";
@@ -74,9 +76,11 @@ export const adminRoutes: readonly AdminRoute[] = [
   { method: "DELETE", path: "/keys/{id}",      verb: revokeKey },
   { method: "GET",    path: "/sessions",       verb: listSessions },
   { method: "POST",   path: "/sessions/purge", verb: purgeSessions },
+  { method: "GET",    path: "/sessions/{id}",  verb: showSession },
   { method: "DELETE", path: "/sessions/{id}",  verb: endSession },
   { method: "GET",    path: "/codes",          verb: listCodes },
   { method: "POST",   path: "/codes/purge",    verb: purgeCodes },
+  { method: "GET",    path: "/codes/{id}",     verb: showCode },
   { method: "DELETE", path: "/codes/{id}",     verb: revokeCode },
   { method: "POST",   path: "/checkups",       verb: beginCheckup },
   { method: "DELETE", path: "/checkups/{id}",  verb: endCheckup },

@@ -277,6 +277,9 @@ describe("sessions and codes", () => {
       network: "203.0.113.0/24",
       own: false,
     });
+    expect(
+      (await ask(server, "GET", `/sessions/${String(row?.["id"]).slice(0, 8)}`)).answer,
+    ).toEqual(row as never);
     expect((await ask(server, "DELETE", `/sessions/${row?.["id"]}`)).status).toBe(200);
     expect((await browser.get("/connect")).status).toBe(303);
     expect(await list(server, "/sessions")).toEqual([]);
@@ -289,6 +292,8 @@ describe("sessions and codes", () => {
     const [row] = await list(server, "/codes");
     expect(row).toMatchObject({ client_id: id, redeemed: false, scope: "mcp" });
     expect(JSON.stringify(row)).not.toMatch(/pac_|challenge/);
+    expect((await ask(server, "GET", `/codes/${row?.["id"]}`)).answer).toEqual(row as never);
+    expect((await ask(server, "GET", "/codes/c_nothing")).status).toBe(404);
     expect((await ask(server, "DELETE", `/codes/${row?.["id"]}`)).status).toBe(200);
     expect((await redeemCode(server, id, code)).status).toBe(400);
   });

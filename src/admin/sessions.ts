@@ -45,6 +45,21 @@ export async function sessionRows(deps: Deps, own?: string): Promise<SessionRow[
 export const listSessions = ({ session }: Asked, deps: Deps): Promise<SessionRow[]> =>
   sessionRows(deps, session);
 
+const showRow = <R extends { readonly id: string }>(
+  typed: string,
+  rows: readonly R[],
+  kind: string,
+): R | undefined => {
+  const ids = rows.map(({ id }) => id);
+  return rows.find(({ id }) => id === resolveId(typed, ids, kind));
+};
+
+export const showSession = async ({ id, session }: Asked, deps: Deps): Promise<unknown> =>
+  showRow(id, await sessionRows(deps, session), "session");
+
+export const showCode = async (asked: Asked, deps: Deps): Promise<unknown> =>
+  showRow(asked.id, await listCodes(asked, deps), "code");
+
 /** The whole id of a record by what was typed of its short one. */
 function findId(
   typed: string,

@@ -35,6 +35,11 @@ export async function endSession(config: Config, [id = ""]: readonly string[]): 
   return show(`signed out ${shortId(revoked)}`);
 }
 
+export async function purgeSessions(config: Config): Promise<number> {
+  const { revoked } = await callAdmin<{ revoked: number }>(config, "POST", "/sessions/purge");
+  return show(`signed out ${revoked} browsers`);
+}
+
 export async function revokeAll(config: Config): Promise<number> {
   const { revoked, keys } = await callAdmin<Revoked>(config, "POST", "/revoke-all");
   return show(endedText(revoked, keys));

@@ -17,7 +17,7 @@ import { listAttempts } from "./attempts.ts";
 import { listClients, purgeClients, removeClient, renameClient, showClient } from "./clients.ts";
 import { listGrants, purgeGrants, renameGrant, revokeGrant, showGrant } from "./grants.ts";
 import { addKey, listKeys, purgeKeys, renameKey, revokeKey, showKey } from "./keys.ts";
-import { endSession, listSessions, revokeAll, setPassword } from "./owner_verbs.ts";
+import { endSession, listSessions, purgeSessions, revokeAll, setPassword } from "./owner_verbs.ts";
 import { completionScript } from "./completion.ts";
 import { connect } from "./connect.ts";
 import { serve } from "./serve.ts";
@@ -72,6 +72,7 @@ const commands: readonly Entry[] = [
   { words: ["keys"], parameters: "", help: "list API keys", command: withConfig(listKeys) },
   { words: ["servers"], parameters: "", help: "list the servers behind: whether they answer or run, last errors", command: withConfig(listServers) },
   { words: ["sessions", "revoke"], parameters: "<id>", help: "sign a browser out", command: withConfig(endSession) },
+  { words: ["sessions", "purge"], parameters: "", help: "sign every browser out", command: withConfig(purgeSessions) },
   { words: ["sessions"], parameters: "", help: "list browsers that are signed in", command: withConfig(listSessions) },
   { words: ["attempts"], parameters: "", help: "list clients that tried to connect: how far each came, and what to try", command: withConfig(listAttempts) },
   { words: ["audit"], parameters: "", flags: ["follow", "limit", "level", "event", "about"], help: "print the audit trail", command: audit },
