@@ -186,7 +186,11 @@ export function readConfigFile(path: string): Record<string, unknown> | undefine
     text = readFileSync(path, "utf8");
   } catch (error) {
     if (errorCode(error) === "ENOENT") return undefined;
-    throw new FatalError(`cannot read ${path}: ${reason(error)}`, { exitCode: 2, cause: error });
+    throw new FatalError(`cannot read ${path}: ${reason(error)}`, {
+      exitCode: 2,
+      hint: "--data names a folder that belongs to the user who runs Postern",
+      cause: error,
+    });
   }
   let content: unknown;
   try {

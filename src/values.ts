@@ -128,7 +128,7 @@ export function serverPath(text: string): string {
 function parseUrl(text: string): URL {
   const url = URL.parse(text);
   if (!url || (url.protocol !== "https:" && url.protocol !== "http:"))
-    throw new Error("expected an http(s) URL");
+    throw new Error("expected a URL that begins with https:// or http://");
   if (url.username || url.password) throw new Error("a URL here carries no user name or password");
   if (url.hash) throw new Error("a URL here carries no fragment");
   return url;
@@ -184,6 +184,12 @@ export function nearest(word: string, words: readonly string[]): string | undefi
     .filter(({ candidate, score }) => score < Math.max(word.length, candidate.length))
     .toSorted((a, b) => a.score - b.score)[0];
   return ranked && ranked.score <= Math.max(2, word.length / 3) ? ranked.candidate : undefined;
+}
+
+/** The hint to a word that is none of these. */
+export function didYouMean(word: string, words: readonly string[]): string {
+  const near = nearest(word, words);
+  return near === undefined ? `there are: ${words.join(", ")}` : `did you mean ${near}?`;
 }
 
 /** Words of a command line: split at spaces, quotes hold together; or a JSON array. Nothing is expanded. */

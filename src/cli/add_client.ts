@@ -3,7 +3,7 @@
 import type { NewClient } from "../admin/clients.ts";
 import type { Config } from "../config.ts";
 import { FatalError } from "../errors.ts";
-import { nearest } from "../values.ts";
+import { didYouMean } from "../values.ts";
 import { recipes } from "../clients/recipes.ts";
 import { callAdmin } from "./admin_client.ts";
 import type { CommandLine } from "./command_line.ts";
@@ -46,7 +46,7 @@ async function addUserClient(
   if (preset !== undefined && !found) {
     throw new FatalError(`there is no preset for ${preset}`, {
       exitCode: 2,
-      hint: `did you mean ${nearest(preset, names) ?? names.join(", ")}? Any other client: --redirect <its redirect URI>`,
+      hint: `${didYouMean(preset, names)}; any other client: --redirect <its redirect URI>`,
     });
   }
   const uris = [...(redirect === undefined ? [] : [redirect]), ...(found?.redirectUris ?? [])];

@@ -2,7 +2,7 @@
 import type { ClientRow } from "../admin/clients.ts";
 import type { GrantRow } from "../admin/grants.ts";
 import type { Config } from "../config.ts";
-import { displayName } from "../web/text.ts";
+import { counted, displayName } from "../web/text.ts";
 import { callAdmin, recordPath } from "./admin_client.ts";
 import { agoText, dayText, listing, record, shortId, show, whenText } from "./print.ts";
 
@@ -77,5 +77,5 @@ export async function removeClient(config: Config, [id = ""]: readonly string[])
 
 export async function purgeClients(config: Config): Promise<number> {
   const { deleted } = await callAdmin<{ deleted: number }>(config, "POST", "/clients/purge");
-  return show(`removed ${deleted} clients without a login`);
+  return show(`removed ${counted(deleted, "client")} without a login`);
 }

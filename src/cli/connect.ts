@@ -2,7 +2,7 @@
 import type { ServerRow } from "../admin/server.ts";
 import { type Config, readConfig } from "../config.ts";
 import { FatalError } from "../errors.ts";
-import { isLoopbackHost, nearest } from "../values.ts";
+import { didYouMean, isLoopbackHost } from "../values.ts";
 import { entryName } from "../web/connect_page.ts";
 import { type Recipe, type Step, recipes } from "../clients/recipes.ts";
 import { callRunning } from "./admin_client.ts";
@@ -16,7 +16,7 @@ export function findRecipe(word: string): Recipe {
   if (found) return found;
   throw new FatalError(`there is no client ${word}`, {
     exitCode: 2,
-    hint: `did you mean ${nearest(word, words) ?? words.join(", ")}?`,
+    hint: didYouMean(word, words),
   });
 }
 

@@ -1,7 +1,7 @@
 // postern grants: who is logged in, since when and from where, and the end of it.
 import type { GrantRow } from "../admin/grants.ts";
 import type { Config } from "../config.ts";
-import { networkText } from "../web/text.ts";
+import { counted, networkText } from "../web/text.ts";
 import { callAdmin, recordPath } from "./admin_client.ts";
 import { clientName } from "./clients.ts";
 import { agoText, dayText, listing, record, shortId, show, whenText } from "./print.ts";
@@ -80,5 +80,5 @@ export async function revokeGrant(config: Config, [id = ""]: readonly string[]):
 
 export async function purgeGrants(config: Config): Promise<number> {
   const { deleted } = await callAdmin<{ deleted: number }>(config, "POST", "/grants/purge");
-  return show(`took away ${deleted} logins that had ended by themselves`);
+  return show(`took away ${counted(deleted, "login")} that had ended`);
 }

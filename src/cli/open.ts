@@ -26,6 +26,7 @@ import { createKeyFetches } from "../oauth/jwt.ts";
 import { createFetchSlots } from "../oauth/outbound.ts";
 import { monotonicClock, randomToken, sha256, wallClock } from "../primitives.ts";
 import { type Notice, type OpenStore, openStore } from "../store/folder.ts";
+import { counted } from "../web/text.ts";
 import { serverMetrics } from "./families.ts";
 import { type Terminal, serverLine } from "./terminal.ts";
 
@@ -256,6 +257,6 @@ export async function applyPasswordFile(deps: Deps, terminal: Terminal): Promise
   terminal.log(
     owner === "created"
       ? "password set from the password file"
-      : `password changed by the password file; ${revoked} logins ended`,
+      : `password changed by the password file; ended ${counted(revoked, "login")}`,
   );
 }

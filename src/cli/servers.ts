@@ -1,6 +1,7 @@
 // postern servers: the servers behind and how they are.
 import type { ServerState } from "../admin/servers.ts";
 import type { Config } from "../config.ts";
+import { counted } from "../web/text.ts";
 import { callAdmin } from "./admin_client.ts";
 import { agoText, listing } from "./print.ts";
 
@@ -31,5 +32,5 @@ export async function listServers(
 function stateText(row: ServerState): string {
   if (row.kind === "built-in") return "ready";
   if (row.kind === "http") return row.reachable ? "reachable" : "not reachable";
-  return `${row.running} processes, ${row.sessions} sessions`;
+  return `${counted(row.running, "process", "processes")}, ${counted(row.sessions, "session")}`;
 }

@@ -3,6 +3,7 @@ import { type AuditEvent, type Fields, oneLine, redact } from "../audit.ts";
 import type { Config, Server } from "../config.ts";
 import type { Counts } from "../store/copy.ts";
 import { version } from "../../package.json";
+import { counted } from "../web/text.ts";
 
 /** Where the server speaks; how is log.ts's. */
 export interface Terminal {
@@ -18,12 +19,14 @@ export const warn = (text: string): void =>
 
 /** @param setup the setup link, while there is no owner */
 export function startBanner(config: Config, isNew: boolean, setup: string | undefined): string {
-  const rows: [string, string][] = config.servers.flatMap((server): [string, string][] => [
-    ["Paste into your client", server.resource],
-    ["Guards", whatIsGuarded(server)],
-  ]);
-  if (setup !== undefined) rows.push(["First choose a password", setup]);
-  rows.push(["Data folder", config.data + (isNew ? " (new)" : "")]);
+  const rows: [string, string][] = [
+    ...(setup === undefined ? [] : [["First choose a password", setup] as [string, string]]),
+    ...config.servers.flatMap((server): [string, string][] => [
+      ["Paste into your client", server.resource],
+      ["Guards", whatIsGuarded(server)],
+    ]),
+    ["Data folder", config.data + (isNew ? " (new)" : "")],
+  ];
   return [
     `postern ${version}`,
     "",
@@ -87,15 +90,15 @@ export const timeText = (milliseconds: number): string =>
 
 export const countsText = ({ clients, logins, keys, owner }: Counts): string =>
   [
-    `${clients} clients`,
-    `${logins} logins`,
-    ...(keys > 0 ? [`${keys} API keys`] : []),
+    counted(clients, "client"),
+    counted(logins, "login"),
+    ...(keys > 0 ? [counted(keys, "API key")] : []),
     owner ? "an owner" : "no owner",
   ].join(", ");
 
-/** "ended 3 logins, 1 API keys and all browser sessions" */
+/** "ended 3 logins, 1 API key and all browser sessions" */
 export const endedText = (logins: number, keys: number): string =>
-  `ended ${logins} logins${keys > 0 ? `, ${keys} API keys` : ""} and all browser sessions`;
+  `ended ${counted(logins, "login")}${keys > 0 ? `, ${counted(keys, "API key")}` : ""} and all browser sessions`;
 
 export const bytesText = (bytes: number): string =>
   bytes < 10_000 ? `${bytes} B` : `${Math.round(bytes / 1000).toLocaleString("en-US")} kB`;

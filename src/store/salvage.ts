@@ -230,7 +230,10 @@ const isLater = (record: Grant, known: Grant, isProven: boolean): boolean =>
 function tellLostClients({ tables: { clients, refresh_tokens }, losses }: State): void {
   const left = refresh_tokens.values().filter(({ client_id: id }) => !clients.has(id));
   const count = [...left].length;
-  if (count > 0) losses.push(`the clients of ${count} logins, which must connect again`);
+  if (count > 0)
+    losses.push(
+      `the clients of ${count} ${count === 1 ? "login" : "logins"}, which must connect again`,
+    );
 }
 
 /** @param revs of what is there, in order; the last one may be that of a line yet to come */

@@ -2,7 +2,7 @@
 import type { ServerState } from "../admin/servers.ts";
 import { type AccountFrame, accountPage, moment, table } from "./account_frame.ts";
 import { type Html, html } from "./html.ts";
-import { printable } from "./text.ts";
+import { counted, printable } from "./text.ts";
 
 export interface ServersPage extends AccountFrame {
   readonly servers: readonly ServerState[];
@@ -58,9 +58,6 @@ function state(row: ServerState, now: number): Html {
       ${forgot !== undefined && html`; restarted or forgot a session ${moment(forgot, now)}`}
     </small>`;
 }
-
-const counted = (count: number, one: string, many: string): string =>
-  `${count} ${count === 1 ? one : many}`;
 
 function lastError(
   row: { readonly failed_at?: number; readonly last_error?: string },

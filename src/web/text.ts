@@ -81,6 +81,10 @@ const units = [
   ["second", 1],
 ] as const;
 
+/** "1 login", "2 logins". */
+export const counted = (count: number, one: string, many = `${one}s`): string =>
+  `${count} ${count === 1 ? one : many}`;
+
 /** Seconds in words: the largest unit that says it exactly, else the largest two. 90 days, 1 hour, 1 day 6 hours. */
 export function span(seconds: number): string {
   const words: string[] = [];
@@ -88,7 +92,7 @@ export function span(seconds: number): string {
   for (const [unit, length] of units) {
     const count = Math.floor(rest / length);
     if (count === 0 || words.length === 2) continue;
-    words.push(`${count} ${unit}${count === 1 ? "" : "s"}`);
+    words.push(counted(count, unit));
     rest -= count * length;
   }
   return words.join(" ");
@@ -98,16 +102,14 @@ export function span(seconds: number): string {
 export function ago(seconds: number): string {
   if (seconds < 60) return "less than a minute ago";
   const [unit, length] = units.find(([, size]) => seconds >= size) ?? units[3];
-  const count = Math.floor(seconds / length);
-  return `${count} ${unit}${count === 1 ? "" : "s"} ago`;
+  return `${counted(Math.floor(seconds / length), unit)} ago`;
 }
 
-/** How far ahead, in the one largest unit. */
+/** How far ahead, in the one largest unit, to the nearest: 90 days do not become 89 in their first second. */
 export function ahead(seconds: number): string {
   if (seconds < 60) return "in less than a minute";
   const [unit, length] = units.find(([, size]) => seconds >= size) ?? units[3];
-  const count = Math.floor(seconds / length);
-  return `in ${count} ${unit}${count === 1 ? "" : "s"}`;
+  return `in ${counted(Math.round(seconds / length), unit)}`;
 }
 
 /** A network as `networkOf` writes it, in words where there are any. */

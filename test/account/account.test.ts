@@ -117,7 +117,7 @@ describe("connections", () => {
     const text = await textOf(new Response(html));
     expect(text).toContain("2 hours ago from 203.0.113.0/24");
     expect(text).toContain("not verified Access goes to a program on the computer");
-    expect(text).toMatch(/in 89 days if unused in any case on \d+ November 2027/);
+    expect(text).toMatch(/in 90 days if unused in any case on \d+ November 2027/);
   });
 
   test("one is ended on a page of its own; the client is out, the others stay", async () => {

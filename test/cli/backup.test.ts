@@ -35,7 +35,7 @@ describe("postern backup", () => {
     const { exitCode, stdout, stderr } = await server.run("backup", file);
     expect([exitCode, stderr]).toEqual([0, ""]);
     expect(stdout).toMatch(
-      /^wrote \S+: \d{4}-\S+ \S+ UTC, \d+ B, rev \d+, 1 clients, 1 logins, an owner\n$/,
+      /^wrote \S+: \d{4}-\S+ \S+ UTC, \d+ B, rev \d+, 1 client, 1 login, an owner\n$/,
     );
     expect(statSync(file).mode & 0o777).toBe(0o600);
     expect(readdirSync(dirname(file))).toEqual([basename(file)]);

@@ -47,7 +47,7 @@ describe("postern check", () => {
     expect(stdout).toMatch(new RegExp(`^  ${last} +\\d+ B  changes ${state + 1} to ${end}$`, "m"));
     expect(stdout).toMatch(
       new RegExp(
-        `^holds: rev ${end}, 2 clients, 1 logins, an owner, newest change \\S+ \\S+ UTC$`,
+        `^holds: rev ${end}, 2 clients, 1 login, an owner, newest change \\S+ \\S+ UTC$`,
         "m",
       ),
     );

@@ -95,7 +95,7 @@ const rows: readonly Row[] = [
     damage: (data, [first]) => remove(data, "state.json", "state.json.prev", first),
     getsIn: [401, 200],
     lost: new RegExp(
-      `^ {2}the clients of 1 logins, which must connect again\n {2}changes 1 to ${previous}$`,
+      `^ {2}the clients of 1 login, which must connect again\n {2}changes 1 to ${previous}$`,
       "m",
     ),
   },

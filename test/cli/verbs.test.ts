@@ -160,7 +160,7 @@ describe.each(["beside the running server", "with no server running"])(
     test("revoke-all ends logins and browser sessions, and nothing else", async () => {
       const { server, login } = await prepared();
       expect((await server.run("revoke-all")).stdout).toBe(
-        "ended 1 logins and all browser sessions\n",
+        "ended 1 login and all browser sessions\n",
       );
       await running(server);
       expect((await callMcp(server, login.tokens.access_token)).status).toBe(401);
@@ -177,7 +177,7 @@ describe.each(["beside the running server", "with no server running"])(
       );
       expect([result.exitCode, result.stdout]).toEqual([
         0,
-        "password changed; ended 1 logins and all browser sessions\n",
+        "password changed; ended 1 login and all browser sessions\n",
       ]);
       await running(server);
       expect((await callMcp(server, login.tokens.access_token)).status).toBe(401);

@@ -5,7 +5,7 @@ import type { ClientShape } from "../../clients/shape.ts";
 import { clientShapes } from "../../clients/shapes.ts";
 import { type Config, readDataFolder } from "../../config.ts";
 import { FatalError } from "../../errors.ts";
-import { nearest } from "../../values.ts";
+import { didYouMean } from "../../values.ts";
 import { callRunning } from "../admin_client.ts";
 import type { CommandLine } from "../command_line.ts";
 import { styleOf } from "../style.ts";
@@ -56,7 +56,7 @@ function shapesFor(word: string | undefined): ClientShape[] {
   const words = [...new Set(clientShapes.map((shape) => shape.word))];
   throw new FatalError(`there is no client ${word}`, {
     exitCode: 2,
-    hint: `did you mean ${nearest(word, words) ?? words.join(", ")}?`,
+    hint: didYouMean(word, words),
   });
 }
 

@@ -3,6 +3,7 @@
 import type { BegunCheckup } from "../../admin/checkup.ts";
 import type { ClientShape } from "../../clients/shape.ts";
 import { randomToken, sha256 } from "../../primitives.ts";
+import { counted } from "../../web/text.ts";
 import { type Answer, inWords, jsonOf, memberOf } from "./ask.ts";
 import { callEndpoint, discover, documentProblem, register, sealedRequest } from "./login_steps.ts";
 import { Stop, stopAt } from "./stop.ts";
@@ -131,7 +132,7 @@ async function travel(journey: Journey): Promise<string[]> {
     "consent",
     "code",
     "tokens",
-    tools === undefined ? "a call" : `a call (${tools} tool${tools === 1 ? "" : "s"})`,
+    tools === undefined ? "a call" : `a call (${counted(tools, "tool")})`,
     "refresh",
     "revocation",
   ];

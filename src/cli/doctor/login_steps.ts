@@ -197,7 +197,9 @@ function callStop(method: string, answer: Answer) {
     `${method} fails with a good token: ${why}`,
     [502, 504].includes(answer.status)
       ? "Look whether the MCP server behind runs, and check --upstream or its command."
-      : "Look at the log of the MCP server behind.",
+      : answer.failure === undefined
+        ? "Look at the log of the MCP server behind."
+        : "Look at the log of the MCP server behind. One that npx or uvx has to fetch first may just need another try.",
   );
 }
 

@@ -1,5 +1,6 @@
 // How findings are printed: group by group while the doctor looks, and what they come to in the end.
 import { NO_BREAK, type Mark, type Style } from "../style.ts";
+import { counted } from "../../web/text.ts";
 import type { Finding, Group, Level } from "./finding.ts";
 
 const marks: Readonly<Record<Level, Mark>> = {
@@ -31,13 +32,11 @@ export const count = (groups: readonly Group[], level: Level): number =>
 
 export function verdictText(groups: readonly Group[], style: Style): string {
   const [problems, warnings] = [count(groups, "bad"), count(groups, "attention")];
-  const some = (number: number, one: string, many: string): string =>
-    number === 1 ? `1 ${one}` : `${number} ${many}`;
   if (problems + warnings === 0) return `${style.mark("good")} everything is well`;
   return [
-    ...(problems > 0 ? [`${style.mark("bad")} ${some(problems, "problem", "problems")}`] : []),
+    ...(problems > 0 ? [`${style.mark("bad")} ${counted(problems, "problem")}`] : []),
     ...(warnings > 0
-      ? [`${style.mark("attention")} ${some(warnings, "thing to look at", "things to look at")}`]
+      ? [`${style.mark("attention")} ${counted(warnings, "thing to look at", "things to look at")}`]
       : []),
   ].join("  ");
 }
