@@ -1,4 +1,4 @@
-// Every setting in one table: command line, environment, data/config.json, --help, the README and doctor read it from here.
+// Every setting in one table: the command line, the environment, data/config.json, --help and docs/settings.md.
 import { resolve } from "node:path";
 import {
   commandWords,

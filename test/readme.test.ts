@@ -11,7 +11,7 @@ import { settingRows } from "../src/settings/rows.ts";
 
 const root = join(import.meta.dir, "..");
 const read = (path: string): string => readFileSync(join(root, path), "utf8");
-const readme = read("README.md");
+const settingsPage = read("docs/settings.md");
 
 /** Code in a cell: a bar would end the cell. */
 const code = (text: string): string => (text === "" ? "" : `\`${text.replaceAll("|", "\\|")}\``);
@@ -34,11 +34,14 @@ test("the settings table is the one of src/settings.ts (UPDATE_README=1 writes i
   const wanted = `${settingsTable()}\n`;
   if (process.env["UPDATE_README"] === "1") {
     writeFileSync(
-      join(root, "README.md"),
-      readme.replace(marked, (_all, open: string, _old, close: string) => open + wanted + close),
+      join(root, "docs/settings.md"),
+      settingsPage.replace(
+        marked,
+        (_all, open: string, _old, close: string) => open + wanted + close,
+      ),
     );
   }
-  expect(marked.exec(read("README.md"))?.[2]).toBe(wanted);
+  expect(marked.exec(read("docs/settings.md"))?.[2]).toBe(wanted);
 });
 
 test("no text of README.md or docs/ is lost as a tag", () => {
@@ -54,31 +57,24 @@ test("no text of README.md or docs/ is lost as a tag", () => {
 });
 
 test("the settings that need a restart are the ones of src/settings.ts", () => {
-  const sentence = /Only ([\s\S]+?) need a restart\./.exec(readme)?.[1] ?? "";
+  const sentence = /Only ([\s\S]+?) need a restart\./.exec(settingsPage)?.[1] ?? "";
   const named = [...sentence.matchAll(/--([a-z-]+)/g)].map(([, flag = ""]) => flag);
   const atStart = settingKeys.filter((key) => settings[key].atStart);
   expect(named.toSorted()).toEqual(atStart.map((key) => settings[key].flag).toSorted());
 });
 
-describe.each([
-  "README.md",
-  "docs/admin-api.md",
-  "docs/audit.md",
-  "docs/conformance.md",
-  "docs/deploy.md",
-  "docs/durability.md",
-  "docs/security.md",
-  "docs/servers.md",
-  "CHANGELOG.md",
-])("%s", (file) => {
-  test("every relative link leads to a file", () => {
-    const links = [...read(file).matchAll(/\]\((?!https?:)([^)#]+)/g)].map(
-      ([, target = ""]) => target,
-    );
-    const base = file.startsWith("docs/") ? join(root, "docs") : root;
-    expect(links.filter((target) => !existsSync(join(base, target)))).toEqual([]);
-  });
-});
+describe.each(["README.md", "CHANGELOG.md", ...new Glob("docs/*.md").scanSync(root)])(
+  "%s",
+  (file) => {
+    test("every relative link leads to a file", () => {
+      const links = [...read(file).matchAll(/\]\((?!https?:)([^)#]+)/g)].map(
+        ([, target = ""]) => target,
+      );
+      const base = file.startsWith("docs/") ? join(root, "docs") : root;
+      expect(links.filter((target) => !existsSync(join(base, target)))).toEqual([]);
+    });
+  },
+);
 
 describe("commands", () => {
   const files = ["README.md", ...new Glob("docs/*.md").scanSync(root)];
@@ -132,7 +128,7 @@ const { scripts } = JSON.parse(read("package.json")) as { scripts: Record<string
 
 /** Commands of others that the documents use. */
 const others = new Set(
-  "caddy cloudflared cp curl nginx rsync sh sudo systemctl tailscale tar".split(" "),
+  "caddy claude cloudflared cp curl nginx rsync sh sudo systemctl tailscale tar".split(" "),
 );
 
 /** Understands a line of a shell as its programs would. @throws {Error} what is wrong with it */

@@ -1,4 +1,4 @@
-// The settings as rows of a table, for --help and the README.
+// The settings as rows of a table, for --help and docs/settings.md.
 import { envName, settingKeys, settings } from "../settings.ts";
 
 /** Flag, variable, default, meaning. */
