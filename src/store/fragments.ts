@@ -1,6 +1,6 @@
 // What can still be read of a snapshot that is damaged: its header, and record by record what has the shape of one. Nothing
 // here is proven by a checksum.
-import { type TableName, type Tables, tableNames } from "./records.ts";
+import { type TableMaps, type TableName, type Tables, tableNames } from "./records.ts";
 import { type SnapshotHeader, snapshotShape } from "./snapshot.ts";
 
 export interface Fragment {
@@ -82,6 +82,14 @@ function tableOf(record: object): TableName | undefined {
   return tableNames.find((name) =>
     Object.entries<Kind>(shapes[name]).every(([member, kind]) => fits[kind](members.get(member))),
   );
+}
+
+/** A record that does not look like one of its table; undefined: all do. */
+export function findOddRecord(tables: TableMaps): { table: TableName; id: string } | undefined {
+  for (const table of tableNames) {
+    for (const [id, record] of tables[table]) if (tableOf(record) !== table) return { table, id };
+  }
+  return undefined;
 }
 
 /** Reads whatever lines of a damaged snapshot can be read. */

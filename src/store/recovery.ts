@@ -2,6 +2,7 @@
 // nothing. The numbers are those of the steps of a start, which folder.ts goes through.
 import { FatalError, reason } from "../errors.ts";
 import { type Notice, PREVIOUS, STATE, kindOf } from "./files.ts";
+import { findOddRecord } from "./fragments.ts";
 import {
   GENESIS,
   type JournalLine,
@@ -65,7 +66,7 @@ interface Source {
 
 const START = 4096;
 const HINT =
-  "`postern check --salvage <new folder>` writes what can be saved into a new folder. " +
+  "`postern check --salvage <new folder>`, with the same --data, writes what can be saved into a new folder. " +
   'If you edited state.json by hand: make its last line "sum":""} to have it taken as it is';
 
 /**
@@ -146,6 +147,9 @@ function loadSnapshot(files: FolderFiles, name: Base["name"]): Candidate {
   if (!files.names.includes(name)) throw new Error("it is missing");
   const { header, tables, edited } = readSnapshot(files.read(name));
   if (header.schema !== SCHEMA) throw new Error(`its schema ${header.schema} is not known`);
+  // A checksum proves that a record is ours; where it was emptied by hand only a look at each does.
+  const odd = edited ? findOddRecord(tables) : undefined;
+  if (odd) throw new Error(`its record "${odd.id}" in "${odd.table}" is none of that table`);
   return { base: { name, header, edited }, tables, rev: header.rev, chain: header.chain };
 }
 

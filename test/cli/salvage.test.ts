@@ -252,7 +252,7 @@ describe("postern check --salvage", () => {
     const { exitCode, stderr } = await run(["--data", data, "--port", "1"]);
     expect(exitCode).toBe(78);
     expect(stderr).toContain(
-      "postern: hint: `postern check --salvage <new folder>` writes what can be saved into a new folder.",
+      "postern: hint: `postern check --salvage <new folder>`, with the same --data, writes what can be saved",
     );
   });
 });

@@ -156,6 +156,25 @@ describe("a snapshot edited by hand", () => {
     expect(kindsOf(after.notices)).toEqual(["copied"]);
   });
 
+  test.each(["{}", `{"client_id_key":1,"issuer":""}`, `{"client_id_key":"of the folder"}`])(
+    "with %s for a record is not taken, and the record is named",
+    async (record) => {
+      const line = `"r3":${JSON.stringify(small("mine"))}`;
+      const odd = emptied.replace(line, `"r3":${record}`);
+      expect(odd).not.toBe(emptied);
+      const error = await refusal({ "state.json": odd, ...bothJournals });
+      expect(error.message).toContain(
+        `state.json: its record "r3" in "folder" is none of that table`,
+      );
+      const { records } = await load({
+        "state.json": odd,
+        "state.json.prev": snapshotAt(3),
+        ...bothJournals,
+      });
+      expect(records).toEqual(stateAt(5));
+    },
+  );
+
   test("is set aside, loudly, when a journal goes on above it", async () => {
     const old = snapshotAt(3).replace(/"sum":".*"/, `"sum":""`);
     const files = { "state.json": old, "state.json.prev": snapshotAt(2) };
