@@ -2,6 +2,7 @@
 import type { ServerRow } from "../admin/server.ts";
 import { type Config, readConfig } from "../config.ts";
 import { FatalError } from "../errors.ts";
+import { isObject } from "../json.ts";
 import { didYouMean, isLoopbackHost } from "../values.ts";
 import { entryName } from "../web/connect_page.ts";
 import { type Recipe, type Step, recipes } from "../clients/recipes.ts";
@@ -36,13 +37,44 @@ export function stepLines(step: Step): readonly string[] {
   return [`  ${"json" in paste ? JSON.stringify(paste.json) : paste.join(" ")}`];
 }
 
+const jsonOf = (step: Step | undefined): unknown =>
+  step && "paste" in step && isObject(step.paste) && "json" in step.paste
+    ? step.paste.json
+    : undefined;
+
+/** One piece of JSON with the members of both. */
+const merged = (one: unknown, other: unknown): unknown =>
+  isObject(one) && isObject(other)
+    ? Object.fromEntries(
+        [...new Set([...Object.keys(one), ...Object.keys(other)])].map((key) => [
+          key,
+          merged(one[key], other[key]),
+        ]),
+      )
+    : (one ?? other);
+
+/** The steps for each server in turn; those that go into one file at once, as one piece of JSON for all. */
+function stepsForAll(each: readonly (readonly Step[])[]): readonly Step[] {
+  const [first = []] = each;
+  if (!first.some(jsonOf)) return each.flat();
+  return first.flatMap((step, index): readonly Step[] => {
+    if ("say" in step) return [step];
+    const same = each.flatMap((steps) => steps[index] ?? []);
+    return jsonOf(step) === undefined
+      ? same
+      : [{ paste: { json: same.map(jsonOf).reduce(merged) } }];
+  });
+}
+
 type Named = Pick<Config["servers"][number], "name" | "resource">;
 
 /** What to do in one client, for each server. */
 export function connectText(recipe: Recipe, servers: readonly Named[]): string {
   const url = new URL(servers[0]?.resource ?? "");
   const away = recipe.hosted && isLoopbackHost(url.hostname);
-  const steps = servers.flatMap((server) => recipe.steps(entryName(server), server.resource));
+  const steps = stepsForAll(
+    servers.map((server) => recipe.steps(entryName(server), server.resource)),
+  );
   const lines = away
     ? [`It runs elsewhere and cannot reach ${url.host}: give this server a public https URL first.`]
     : steps.flatMap(stepLines);

@@ -29,6 +29,22 @@ describe.each(Object.entries(recipes))("%s", (_word, client) => {
   });
 });
 
+test("several servers are one piece of JSON, for one file", () => {
+  const two = [...publicServer, { name: "Home", resource: "https://mcp.example.com/home" }];
+  for (const recipe of Object.values(recipes)) {
+    const pieces = [...connectText(recipe, publicServer).matchAll(/^ +\{.*$/gm)];
+    const both = [...connectText(recipe, two).matchAll(/^ +\{.*$/gm)];
+    expect(both).toHaveLength(pieces.length);
+    for (const [json] of both) {
+      const [list] = Object.values(JSON.parse(json) as Record<string, object>);
+      expect(Object.keys(list ?? {})).toEqual(["notes", "home"]);
+    }
+  }
+  expect(connectText(recipes["claude-code"] ?? expect.unreachable(), two)).toMatch(
+    /add .* notes [\s\S]*add .* home /,
+  );
+});
+
 test("ten clients and more", () => {
   expect(Object.keys(recipes).length).toBeGreaterThanOrEqual(10);
 });
