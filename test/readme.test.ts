@@ -20,11 +20,10 @@ const plain = (text: string): string => text.replaceAll("|", "\\|").replaceAll("
 
 const settingsTable = (): string =>
   [
-    "| flag | variable | default | what it does |",
-    "| --- | --- | --- | --- |",
+    "| flag | default | what it does |",
+    "| --- | --- | --- |",
     ...settingRows().map(
-      ({ flag, variable, fallback, help }) =>
-        `| ${code(flag)} | ${code(variable)} | ${code(fallback)} | ${plain(help)} |`,
+      ({ flag, fallback, help }) => `| ${code(flag)} | ${code(fallback)} | ${plain(help)} |`,
     ),
   ].join("\n");
 
