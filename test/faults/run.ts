@@ -9,7 +9,8 @@ import { allCases, compiledCases, lanes, runCase } from "./cases.ts";
 import { type Mutant, mutants, runMutant } from "./mutants.ts";
 import { starts } from "./program.ts";
 import type { FaultCase, FindingKind, Size } from "./report.ts";
-import { tableOf, writeTable } from "./table.ts";
+import { heading, tableOf, writePart } from "./table.ts";
+import { catalogueTable } from "./catalogue.ts";
 
 /** Milliseconds that one case may take. */
 const LIMITS = { sample: 300_000, nightly: 3_000_000, long: 2 ** 31 - 1 };
@@ -60,7 +61,11 @@ async function tryCases(): Promise<boolean> {
     `${count} starts, the slowest ready after ${Math.round(slowest)} ms, ${slow} after more than 2 s`,
   ];
   console.log(`\n${table}\n\n${facts.join("; ")}`);
-  if (values["write-docs"]) writeTable(size, seed, facts, table);
+  if (values["write-docs"]) {
+    const flags = [...(size === "nightly" ? [] : [`--${size}`]), `--seed ${seed}`].join(" ");
+    writePart("faults", `${heading(flags, facts)}\n\n${table}`);
+    writePart("catalogue", catalogueTable());
+  }
   const failed = rows.filter((row) => row.failed).length;
   console.log(failed === 0 ? "\nnothing lost, nothing resurrected" : `\n${failed} cases failed`);
   return failed === 0 && rows.length > 0;
@@ -111,12 +116,14 @@ async function tryMutants(): Promise<boolean> {
   const lane = lanes(LANES);
   const rows = await Promise.all(chosen.map((mutant) => lane(() => tryMutant(mutant))));
   const head = ["without the defence", "caught by", "as", "seconds"];
-  console.log(
-    `\n${tableOf(
-      head,
-      rows.map(({ cells }) => cells),
-    )}`,
+  const table = tableOf(
+    head,
+    rows.map(({ cells }) => cells),
   );
+  console.log(`\n${table}`);
+  if (values["write-docs"]) {
+    writePart("mutants", `${heading(`--mutants --seed ${seed}`, [])}\n\n${table}`);
+  }
   const survivors = rows.filter((row) => row.failed).length;
   console.log(survivors === 0 ? "\nevery mutant is caught" : `\n${survivors} mutants survive`);
   return survivors === 0 && rows.length > 0;

@@ -1,9 +1,13 @@
 // The sample of every fault case against the real program: nobody is forced to log in, nothing dead works again, and the next
 // start needs no hand. `bun run test:faults` tries each far more often. TEST_SEED makes the choices of a run again.
 import { expect, test } from "bun:test";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import { needs } from "../needs.ts";
 import { allCases, lanes, runCase } from "./cases.ts";
+import { catalogue, catalogueTable } from "./catalogue.ts";
 import { misfit, mutants, patchNames } from "./mutants.ts";
+import { readPart } from "./table.ts";
 
 const SEED = Number(process.env["TEST_SEED"] ?? 1);
 /** Cases at a time: most of what they do is wait. */
@@ -32,4 +36,19 @@ needs("git").each(mutants)("a store with $what can be made, for $caughtBy", (mut
 
 test("every patch is one of the mutants", () => {
   expect(patchNames()).toEqual(mutants.map(({ name }) => name).toSorted());
+});
+
+test("the catalogue names cases and tests that there are, and the document has it", () => {
+  const names = allCases.map(({ name }) => name);
+  for (const { id, cases, tests = [] } of catalogue) {
+    expect([id, cases.length + tests.length]).not.toEqual([id, 0]);
+    const unknown = cases.filter(
+      (each) => !names.some((name) => name === each || name.startsWith(`${each}: `)),
+    );
+    expect([id, unknown]).toEqual([id, []]);
+    for (const [file, title] of tests) {
+      expect(readFileSync(join(import.meta.dir, "..", file), "utf8")).toContain(title);
+    }
+  }
+  expect(readPart("catalogue")).toBe(catalogueTable());
 });

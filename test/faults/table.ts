@@ -1,11 +1,12 @@
 // The table of a fault run, and its place in the document that makes the promise, with what it takes to run it again.
 import { readFileSync, writeFileSync } from "node:fs";
-import { arch, cpus, release, totalmem } from "node:os";
+import { arch, cpus, release, tmpdir, totalmem } from "node:os";
 import { join } from "node:path";
-import type { Size } from "./report.ts";
 
 const DOCS = join(import.meta.dir, "../../docs/durability.md");
-const [BEGIN, END] = ["<!-- faults -->", "<!-- /faults -->"];
+
+/** The parts of the document that are written by a run. */
+export type Part = "faults" | "mutants" | "catalogue";
 
 type Cells = readonly (string | number)[];
 
@@ -18,23 +19,33 @@ export function tableOf(head: readonly string[], rows: readonly Cells[]): string
   return [line(head), line(rule), ...rows.map(line)].join("\n");
 }
 
-/**
- * Puts it between the two markers of the document.
- * @param facts more about the run, a sentence without its full stop each
- */
-export function writeTable(
-  size: Size,
-  seed: number,
-  facts: readonly string[],
-  table: string,
-): void {
+/** What stands in the document between the two markers of a part. @throws {Error} the markers are not there */
+export function readPart(part: Part): string {
+  const { text, from, to } = findPart(part);
+  return text.slice(from, to).trim();
+}
+
+export function writePart(part: Part, content: string): void {
+  const { text, from, to } = findPart(part);
+  writeFileSync(DOCS, `${text.slice(0, from)}\n\n${content}\n\n${text.slice(to)}`);
+}
+
+function findPart(part: Part): { text: string; from: number; to: number } {
   const text = readFileSync(DOCS, "utf8");
-  const [before, rest] = [text.indexOf(BEGIN), text.indexOf(END)];
-  if (before === -1 || rest === -1) throw new Error(`${DOCS} has no ${BEGIN} ... ${END}`);
-  const command = `bun run test:faults${size === "nightly" ? "" : ` --${size}`} --seed ${seed}`;
+  const [begin, end] = [`<!-- ${part} -->`, `<!-- /${part} -->`];
+  const [before, to] = [text.indexOf(begin), text.indexOf(end)];
+  if (before === -1 || to === -1) throw new Error(`${DOCS} has no ${begin} ... ${end}`);
+  return { text, from: before + begin.length, to };
+}
+
+/**
+ * What stands above a table of the document: how to make it again, and where it was made.
+ * @param flags of `bun run test:faults`
+ * @param facts more about the run, each as a part of one sentence
+ */
+export function heading(flags: string, facts: readonly string[]): string {
   const about = [new Date().toISOString().slice(0, 10), ...machine(), ...facts].join("; ");
-  const section = `${BEGIN}\n\`${command}\`, ${about}.\n\n${table}\n${END}`;
-  writeFileSync(DOCS, text.slice(0, before) + section + text.slice(rest + END.length));
+  return `\`bun run test:faults ${flags}\`: ${about}.`;
 }
 
 function machine(): string[] {
@@ -44,8 +55,16 @@ function machine(): string[] {
   return [
     `${cpus().length} processors (${processor?.model.trim() ?? arch()}), ${gib} GiB`,
     `${system}, kernel ${release()}, Bun ${Bun.version}`,
-    "folders on ext4, XFS, tmpfs and overlay",
+    `folders on ${diskOf(tmpdir())}, in memory, and on disks of their own with ext4, XFS and overlay`,
   ];
+}
+
+/** The file system that a path is on. */
+function diskOf(path: string): string {
+  const { success, stdout } = Bun.spawnSync(["stat", "-f", "-c", "%T", path]);
+  return success
+    ? stdout.toString().trim().replace("ext2/ext3", "ext4")
+    : "the disk of this machine";
 }
 
 function readOr(path: string): string {
