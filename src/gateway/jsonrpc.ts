@@ -39,8 +39,9 @@ const { rawJSON, isRawJSON } = JSON as typeof JSON & {
 };
 const isRawNumber = (value: unknown): value is RawNumber => isRawJSON(value);
 
-// Spellings of numbers that do not survive parsing and writing; those inside of strings only cost time.
-const fragile = /\d{16}|\d[.eE]|-0/;
+// Spellings of numbers that do not survive parsing and writing, where a value may begin; those inside of strings only cost
+// time. The version in `"jsonrpc":"2.0"` is none.
+const fragile = /(?:^|[\s:,[])(?:-0|-?\d{16}|-?\d+[.eE])/;
 
 /**
  * Parses so that `JSON.stringify` gives every number back digit for digit: 64-bit ids, 1.0, 1e400.
