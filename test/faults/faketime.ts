@@ -1,6 +1,6 @@
 // A clock that somebody sets while the program runs: libfaketime moves the wall clock of one process and leaves the monotonic
 // one, and the times of files, alone.
-import { writeFileSync } from "node:fs";
+import { rmSync, writeFileSync } from "node:fs";
 import { Glob } from "bun";
 
 /** The library of Debian's package faketime; undefined when the machine lacks it. */
@@ -27,4 +27,11 @@ export function fakeClock(file: string): FakeClock {
     NO_FAKE_STAT: "1",
   };
   return { environment, set };
+}
+
+/** Removes what the library leaves of a process that was killed: the next one of that number would find it. */
+export function forgetFakeTime(pid: number): void {
+  for (const name of [`faketime_shm_${pid}`, `sem.faketime_sem_${pid}`]) {
+    rmSync(`/dev/shm/${name}`, { force: true });
+  }
 }

@@ -7,6 +7,7 @@ import { type Config, readConfig } from "../../src/config.ts";
 import { type GivenSettings, settingKeys, settings } from "../../src/settings.ts";
 import { freePort, programCommand } from "../process.ts";
 import { temporaryFolder } from "../server.ts";
+import { forgetFakeTime } from "./faketime.ts";
 
 /** Every folder of these tests knows this public URL, so that any copy of it can be served on any port. */
 export const ISSUER = "http://localhost:7676";
@@ -186,6 +187,7 @@ export async function launch(given: ProgramOptions): Promise<Program> {
   void child.exited.then((code) => {
     exitCode = code;
     for (const programs of [started, all]) programs.delete(program);
+    if ("FAKETIME_TIMESTAMP_FILE" in environment) forgetFakeTime(child.pid);
   });
   return program;
 }
