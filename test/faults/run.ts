@@ -1,6 +1,7 @@
 // bun run test:faults [--long | --sample] [--only NAME] [--seed N] [--until-found] [--write-docs]: every fault case at full
 // size, and a table of what came of it; with --mutants the cases are tried themselves. Exit code 1 when anything was lost, came
 // back, or did not start, or when a mutant was not caught.
+import { availableParallelism } from "node:os";
 import { parseArgs } from "node:util";
 import { buildExecutable } from "../cli/executable.ts";
 import { missingParts } from "../needs.ts";
@@ -15,7 +16,7 @@ import { catalogueTable } from "./catalogue.ts";
 /** Milliseconds that one case may take. */
 const LIMITS = { sample: 300_000, nightly: 3_000_000, long: 2 ** 31 - 1 };
 /** Cases at a time: most of what they do is wait. */
-const LANES = 2;
+const LANES = availableParallelism() + 1;
 
 const { values } = parseArgs({
   options: {

@@ -2,6 +2,7 @@
 // start needs no hand. `bun run test:faults` tries each far more often. TEST_SEED makes the choices of a run again.
 import { expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
+import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { needs } from "../needs.ts";
 import { allCases, lanes, runCase } from "./cases.ts";
@@ -11,7 +12,7 @@ import { readPart } from "./table.ts";
 
 const SEED = Number(process.env["TEST_SEED"] ?? 1);
 /** Cases at a time: most of what they do is wait. */
-const LANES = 2;
+const LANES = availableParallelism() + 1;
 /** Milliseconds that one case may take. */
 const LIMIT = 240_000;
 
