@@ -77,12 +77,14 @@ async function look(
 ): Promise<void> {
   const { config, findings } = checkSettings(line.given, process.env);
   const data = config?.data ?? readDataFolder(line.given, process.env);
-  const met = await meetServer(data);
-  const { checkup } = met;
+  const meeting = meetServer(data);
   const end = async (): Promise<void> => {
-    if (checkup) await callRunning({ data }, "DELETE", `/checkups/${checkup.key}`);
+    const { checkup: begun } = await meeting;
+    if (begun) await callRunning({ data }, "DELETE", `/checkups/${begun.key}`);
   };
   process.once("SIGINT", () => void end().finally(() => process.exit(130)));
+  const met = await meeting;
+  const { checkup } = met;
   const isOther = url !== undefined && !isHere(url, checkup, config);
   try {
     if (isOther) {
