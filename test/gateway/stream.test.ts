@@ -193,7 +193,7 @@ describe("silence", () => {
       const answer = answers[path] ?? "";
       const begun = wait === "inside" ? answer.length - 2 : 0;
       socket.write(answer.slice(0, begun));
-      setTimeout(() => socket.end(answer.slice(begun)), wait === undefined ? 0 : 100);
+      setTimeout(() => socket.end(answer.slice(begun)), wait === undefined ? 0 : 1000);
     });
     const rows: [string, number][] = [
       ["/json", 0],
@@ -202,7 +202,7 @@ describe("silence", () => {
       ["/events?inside", 1],
     ];
     for (const [path, lifted] of rows) {
-      const stage = startStage(upstream.url, { timing: { lift: 50, opening: 50 } });
+      const stage = startStage(upstream.url, { timing: { lift: 500, opening: 500 } });
       await (await fetch(stage.url + path)).text();
       expect([path, stage.lifted()]).toEqual([path, lifted]);
     }
