@@ -19,7 +19,7 @@ import {
 import { checkFileSystem, fileSystemType } from "./filesystem.ts";
 import { clockDoubt, foreignNotice, movedNotice } from "./folder.ts";
 import { readFragments } from "./fragments.ts";
-import { journalBase, readHeader, readJournal } from "./journal.ts";
+import { isBeingMade, journalBase, readHeader, readJournal } from "./journal.ts";
 import { inspectEntries, inspectFolder, ownUser } from "./permissions.ts";
 import { type FolderFiles, type Recovered, recover } from "./recovery.ts";
 import { readSnapshot } from "./snapshot.ts";
@@ -197,6 +197,9 @@ function inspectJournal(content: Buffer, base: number, next: number | undefined)
   if (lowest) {
     const damage = `line ${lines.length + 2} is damaged; changes ${lowest.rev} to ${highest} stand behind it`;
     return { journal, damage };
+  }
+  if (!header && !isBeingMade(content, base)) {
+    return { journal, damage: "nothing in it can be read" };
   }
   const end = last ?? base;
   if (next === undefined || !header || end >= next) return { journal };

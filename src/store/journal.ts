@@ -43,6 +43,19 @@ export function headerLine(base: number, chain: string): Written {
   return sealed("", `{"journal":1,"schema":${SCHEMA},"base":${base},"chain":"${chain}"`);
 }
 
+/**
+ * Whether a journal without a readable header may be one that was never finished: each byte of its header is right, or not
+ * written yet.
+ * @param chain undefined: not known, so only what stands before it is looked at
+ */
+export function isBeingMade(content: Buffer, base: number, chain?: string): boolean {
+  const { text } = headerLine(base, chain ?? GENESIS);
+  const expected = Buffer.from(chain === undefined ? text.slice(0, text.indexOf(GENESIS)) : text);
+  return content
+    .subarray(0, expected.length)
+    .every((byte, index) => byte === 0 || byte === expected[index]);
+}
+
 /** @param previousSum of the line above in the same file: the header's for the first */
 export function groupLine({ rev, prev, at, changes }: GroupLine, previousSum: string): Written {
   const body = `{"rev":${rev},"prev":"${prev}","at":${at},"ops":[${changes.join(",")}]`;

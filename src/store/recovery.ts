@@ -8,7 +8,7 @@ import {
   type JournalLine,
   type JournalText,
   SCHEMA,
-  headerLine,
+  isBeingMade,
   journalBase,
   journalName,
   readHeader,
@@ -231,18 +231,10 @@ function passOver(state: Replay, { name, base }: ListedJournal, content: Buffer)
   // It is made when the change before it is durable.
   if (base > state.rev) throw missing(state.rev + 1, base);
   if (base < state.rev || content.length === 0) return;
-  if (!isBeingMade(content, headerLine(base, state.chain).text)) {
+  if (!isBeingMade(content, base, state.chain)) {
     throw new Error(`${name} is damaged from its beginning`);
   }
   state.torn = state.rev === 0 ? nothingRead(name, content.length) : torn(name, content.length);
-}
-
-/** Each byte of its header is right, or not written yet. */
-function isBeingMade(content: Buffer, header: string): boolean {
-  const expected = Buffer.from(header);
-  return content
-    .subarray(0, expected.length)
-    .every((byte, index) => byte === 0 || byte === expected[index]);
 }
 
 function replayLine(state: Replay, name: string, line: JournalLine): void {

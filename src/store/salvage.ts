@@ -105,6 +105,11 @@ function saveParts(given: FolderFiles): Salvaged {
     done = end;
   }
   for (const change of later.slice(done)) applyChange(state, change);
+  for (const { name, base, isReadable } of journals) {
+    const isOver = base < from || later.some((change) => change.journal === name);
+    if (isReadable || isOver || files.read(name).length === 0) continue;
+    state.losses.push(`whatever ${name} held: nothing in it can be read`);
+  }
   const last = readableBases(journals).at(-1) ?? 0;
   const revs = [...later.map(({ line }) => line.rev), last + 1];
   tellLostClients(state);

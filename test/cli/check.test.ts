@@ -141,6 +141,12 @@ const survived: [name: string, damage: Damage, exitCode: number, says: string][]
     "no change in it",
   ],
   [
+    "a new journal that was never finished",
+    (data) => write(data, `journal.${String(end).padStart(12, "0")}.jsonl`, `{"journal":1\0\0`),
+    0,
+    "note: the last 14 bytes of journal.",
+  ],
+  [
     "a file open to others",
     (data) => chmodSync(join(data, "state.json"), 0o644),
     1,
@@ -220,6 +226,18 @@ const refused: [name: string, damage: Damage, exitCode: number, says: string][] 
     },
     78,
     "state.json.prev: it is missing",
+  ],
+  [
+    "a journal in which nothing can be read",
+    (data) => write(data, last, "overwritten"),
+    78,
+    `damaged: ${last}: nothing in it can be read`,
+  ],
+  [
+    "a journal with other line ends",
+    (data) => edit(data, last, (text) => text.replaceAll("\n", "\r\n")),
+    78,
+    `damaged: ${last}: line 1 is damaged, with changes behind it`,
   ],
   [
     "a newer schema",

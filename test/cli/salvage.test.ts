@@ -77,6 +77,18 @@ const rows: readonly Row[] = [
     lost: /^nothing is lost$/m,
   },
   {
+    name: "the last journal overwritten",
+    damage: (data, [, , last]) => write(data, last, "overwritten"),
+    behind: 4,
+    resurrects: true,
+    lost: /^ {2}whatever journal\.\d+\.jsonl held: nothing in it can be read$/m,
+  },
+  {
+    name: "the last journal with other line ends",
+    damage: (data, [, , last]) => edit(data, last, (text) => text.replaceAll("\n", "\r\n")),
+    lost: /^nothing is lost$/m,
+  },
+  {
     name: "the header and the line below it lost",
     damage: (data, [, , last]) => edit(data, last, (text) => text.split("\n").slice(2).join("\n")),
     lost: new RegExp(`^ {2}change ${state + 1}$`, "m"),
