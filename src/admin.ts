@@ -14,6 +14,7 @@ import { listAttempts } from "./admin/attempts.ts";
 import { beginCheckup, endCheckup } from "./admin/checkup.ts";
 import {
   listGrants,
+  narrowGrant,
   purgeGrants,
   renameGrant,
   revokeGrant,
@@ -67,6 +68,7 @@ export const adminRoutes: readonly AdminRoute[] = [
   { method: "POST",   path: "/grants/purge",   verb: purgeGrants },
   { method: "GET",    path: "/grants/{id}",    verb: showGrant },
   { method: "PATCH",  path: "/grants/{id}",    verb: renameGrant },
+  { method: "PUT",    path: "/grants/{id}/tools", verb: narrowGrant },
   { method: "DELETE", path: "/grants/{id}",    verb: revokeGrant },
   { method: "GET",    path: "/keys",           verb: listKeys },
   { method: "POST",   path: "/keys",           verb: addKey },

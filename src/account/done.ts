@@ -2,6 +2,7 @@
 const texts = {
   gone: ["That was over already; nothing was changed.", ""],
   ended: ["One connection ended.", "connections ended."],
+  narrowed: ["Saved. It counts from the next call on.", ""],
   renamed: ["Renamed.", "renamed."],
   removed: ["The client was removed, and its connections with it.", ""],
   purged: ["One unused client was removed.", "unused clients were removed."],

@@ -13,6 +13,7 @@ import { clientEnd, clientName, clients, removeUnused } from "./clients.ts";
 import { connect } from "./connect.ts";
 import { confirmEnd, connectionRename, connections, endConnections } from "./connections.ts";
 import { keyEnd, keyName, keys, makeKey } from "./keys.ts";
+import { askLeash, setLeash } from "./leash.ts";
 import { servers } from "./servers.ts";
 
 interface AccountRoute {
@@ -29,6 +30,8 @@ export const accountRoutes: readonly AccountRoute[] = [
   { method: "POST", path: "/account/connections/end",    handler: endConnections },
   { method: "GET",  path: "/account/connections/rename", handler: connectionRename.ask },
   { method: "POST", path: "/account/connections/rename", handler: connectionRename.answer },
+  { method: "GET",  path: "/account/connections/tools",  handler: askLeash },
+  { method: "POST", path: "/account/connections/tools",  handler: setLeash },
   { method: "GET",  path: "/account/clients",            handler: clients },
   { method: "POST", path: "/account/clients/purge",      handler: removeUnused },
   { method: "GET",  path: "/account/clients/remove",     handler: clientEnd.ask },

@@ -4,6 +4,7 @@ import type { Deps } from "../deps.ts";
 import { OAuthError } from "../errors.ts";
 import { verifiedHost } from "../oauth/clients.ts";
 import { endGrant } from "../oauth/grants.ts";
+import { readLeash } from "../oauth/leash.ts";
 import { serverOf } from "../oauth/rules.ts";
 import { seconds } from "../primitives.ts";
 import type { Client, Grant } from "../store/records.ts";
@@ -16,6 +17,7 @@ export interface GrantRow extends Pick<
   | "client_name"
   | "label"
   | "redirect_host"
+  | "leash"
   | "scope"
   | "resource"
   | "created_at"
@@ -62,6 +64,7 @@ function rowOf(
     client_id: grant.client_id,
     ...(grant.client_name !== undefined && { client_name: grant.client_name }),
     ...(grant.label !== undefined && { label: grant.label }),
+    ...(grant.leash && { leash: grant.leash }),
     ...(host !== undefined && { verified_host: host }),
     ...(client?.source === "static" && { added: true }),
     ...(grant.redirect_host !== undefined && { redirect_host: grant.redirect_host }),
@@ -124,6 +127,22 @@ export async function renameGrant({ id: typed, body, actor }: Asked, deps: Deps)
   if (!renamed) throw gone(typed);
   deps.audit.record("grant_renamed", { family: id, name, ...actorFields(actor) });
   return { id, name };
+}
+
+/** `{tools}`: "all", "read-only" or names. Counts from the next call on. */
+export async function narrowGrant({ id: typed, body, actor }: Asked, deps: Deps): Promise<unknown> {
+  if (body["tools"] === undefined) throw new OAuthError("invalid_request", "tools is missing");
+  const leash = readLeash(body["tools"]);
+  const id = await findId(typed, deps);
+  const narrowed = await deps.store.refresh_tokens.update(id, (current) => {
+    if (!current) return undefined;
+    const { leash: _before, ...rest } = current;
+    return { ...rest, ...(leash && { leash }) };
+  });
+  if (!narrowed) throw gone(typed);
+  const tools = leash?.kind === "tools" ? leash.tools.join(" ") : (leash?.kind ?? "all");
+  deps.audit.record("grant_narrowed", { family: id, tools, ...actorFields(actor) });
+  return { id, ...(leash && { leash }) };
 }
 
 export async function revokeGrant(asked: Asked, deps: Deps): Promise<{ revoked: string }> {

@@ -57,6 +57,7 @@ const table = {
   grant_created:         ["info",  "connections", "Connected"],
   grant_refreshed:       ["debug", "connections", "Access was renewed"],
   grant_renamed:         ["info",  "connections", "A connection was renamed"],
+  grant_narrowed:        ["info",  "connections", "The tools of a connection were narrowed or widened"],
   grant_revoked:         ["info",  "connections", "A connection was ended"],
   grants_revoked:        ["warn",  "connections", "Everything was ended"],
   access_revoked:        ["info",  "connections", "A client gave an access token back"],

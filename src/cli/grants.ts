@@ -1,6 +1,7 @@
 // postern grants: who is logged in, since when and from where, and the end of it.
 import type { GrantRow } from "../admin/grants.ts";
 import type { Config } from "../config.ts";
+import { leashText } from "../web/leash_fields.ts";
 import { counted, networkText } from "../web/text.ts";
 import { callAdmin, recordPath } from "./admin_client.ts";
 import { clientName } from "./clients.ts";
@@ -54,6 +55,7 @@ export async function showGrant(
       ["goes to", row.redirect_host],
       ["server", row.resource],
       ["scopes", row.scope],
+      ["tools", leashText(row.leash)],
       ["state", row.state],
       ["since", whenText(row.created_at)],
       ["last used", whenText(row.last_used_at)],
@@ -70,6 +72,14 @@ export async function showGrant(
 export async function renameGrant(config: Config, [id = "", name]: readonly string[]) {
   await callAdmin(config, "PATCH", recordPath("grants", id), { name });
   return show(`renamed login ${shortId(id)}`);
+}
+
+/** "all", "read-only", or names of tools separated by commas. */
+export async function narrowGrant(config: Config, [id = "", choice = ""]: readonly string[]) {
+  const isWord = choice === "all" || choice === "read-only";
+  const tools = isWord ? choice : choice.split(",").filter(Boolean);
+  await callAdmin(config, "PUT", `${recordPath("grants", id)}/tools`, { tools });
+  return show(`login ${shortId(id)} may call ${isWord ? `${choice} tools` : tools}`);
 }
 
 export async function revokeGrant(config: Config, [id = ""]: readonly string[]): Promise<number> {

@@ -15,7 +15,14 @@ import { addClient } from "./add_client.ts";
 import { audit } from "./audit.ts";
 import { listAttempts } from "./attempts.ts";
 import { listClients, purgeClients, removeClient, renameClient, showClient } from "./clients.ts";
-import { listGrants, purgeGrants, renameGrant, revokeGrant, showGrant } from "./grants.ts";
+import {
+  listGrants,
+  narrowGrant,
+  purgeGrants,
+  renameGrant,
+  revokeGrant,
+  showGrant,
+} from "./grants.ts";
 import { addKey, listKeys, purgeKeys, renameKey, revokeKey, showKey } from "./keys.ts";
 import { endSession, listSessions, purgeSessions, revokeAll, setPassword } from "./owner_verbs.ts";
 import { completionScript } from "./completion.ts";
@@ -61,6 +68,7 @@ const commands: readonly Entry[] = [
   { words: ["clients"], parameters: "", help: "list registered clients", command: withConfig(listClients) },
   { words: ["grants", "show"], parameters: "<id>", help: "say what is known of a login", command: withConfig(showGrant) },
   { words: ["grants", "rename"], parameters: "<id> <name>", help: "give a login a name of your own", command: withConfig(renameGrant) },
+  { words: ["grants", "tools"], parameters: "<id> <tools>", help: "what a login may call: all, read-only, or names with commas", command: withConfig(narrowGrant) },
   { words: ["grants", "revoke"], parameters: "<id>", help: "end one login", command: withConfig(revokeGrant) },
   { words: ["grants", "purge"], parameters: "", help: "take away logins that ended by themselves", command: withConfig(purgeGrants) },
   { words: ["grants"], parameters: "", help: "list logins: which client, since when, from where", command: withConfig(listGrants) },

@@ -22,6 +22,8 @@ export interface KnownTool {
 export interface Tools {
   /** Remembers what a list of the server says. */
   learn(server: Server, message: Fields): void;
+  /** Those that are known by now, without asking; undefined: none. */
+  known(server: Server): readonly KnownTool[] | undefined;
   /** Whether a tool only reads; one that the server does not have does not. */
   isReadOnly(server: Server, name: string, deps: Deps): Promise<boolean>;
   /** Asks the server. undefined: it does not tell. */
@@ -65,6 +67,10 @@ export function createTools(monotonic: () => number): Tools {
     learn: (server, message) => {
       const tools = toolsIn(message);
       if (tools.length > 0) remember(bookOf(server), tools);
+    },
+    known: (server) => {
+      const { tools } = bookOf(server);
+      return tools.size === 0 ? undefined : [...tools.values()];
     },
     isReadOnly: async (server, name, deps) => {
       const book = bookOf(server);

@@ -10,6 +10,7 @@ import { showLogin, waitingClient } from "../login/login.ts";
 import { requireOwner } from "../login/owner.ts";
 import { browserBinding, findSession } from "../login/session.ts";
 import { randomToken, seconds, sha256 } from "../primitives.ts";
+import { formerLeash } from "./leash.ts";
 import { consentPage } from "../web/consent_page.ts";
 import { type ReturnPage, returnPage } from "../web/return_page.ts";
 import { span } from "../web/text.ts";
@@ -138,7 +139,11 @@ export function sendBack(answer: Omit<ReturnPage, "base">, deps: Deps): Response
   });
 }
 
-function showConsent(asked: AuthorizationRequest, request: string, deps: Deps): Response {
+async function showConsent(
+  asked: AuthorizationRequest,
+  request: string,
+  deps: Deps,
+): Promise<Response> {
   const { client } = asked.client;
   const { config } = deps;
   return consentPage({
@@ -149,6 +154,8 @@ function showConsent(asked: AuthorizationRequest, request: string, deps: Deps): 
     ...(asked.known === "stored" && { registeredAt: client.client_id_issued_at }),
     redirectUri: asked.redirectUri,
     server: asked.server,
+    leash: await formerLeash(asked.client.id, asked.server.resource, deps),
+    tools: deps.tools.known(asked.server),
     readmit: asked.lost,
     ...(asked.known === "document" && { verifiedHost: new URL(asked.client.id).host }),
     offerAddress: isLoopbackRedirect(asked.redirectUri),

@@ -8,7 +8,7 @@ import { OAuthError } from "../errors.ts";
 import { claimedContent, requireOwnPage, unseal } from "../login/forms.ts";
 import { type FoundSession, findSession } from "../login/session.ts";
 import { seconds, sha256 } from "../primitives.ts";
-import type { Answered, Code } from "../store/records.ts";
+import type { Answered, Code, Leash } from "../store/records.ts";
 import {
   type AuthorizationRequest,
   findTarget,
@@ -20,6 +20,8 @@ import { seeOther, waitingClient } from "../login/login.ts";
 import { fingerprint, redirectLocation, sendBack } from "./authorize.ts";
 import { readForm } from "../form.ts";
 import { addressPage } from "../web/return_page.ts";
+import { leashText } from "../web/leash_fields.ts";
+import { leashOf } from "./leash.ts";
 import { forgetRemoved } from "./lost_client.ts";
 import { newCode } from "./tokens.ts";
 
@@ -52,12 +54,14 @@ export async function consent(request: Request, deps: Deps, call: Call): Promise
   const decision = form.get("decision");
   // "show": the client runs on another machine, so its loopback address is shown to be copied, not opened here.
   const allowed = decision === "allow" || decision === "show";
-  const answered = await settle(asked, allowed, nonce, session, deps);
+  const leash = allowed ? leashOf(form) : undefined;
+  const answered = await settle({ asked, allowed, nonce, leash }, session, deps);
   deps.audit.record(allowed ? "consent_granted" : "consent_denied", {
     client: asked.client.id,
     name: asked.client.client.client_name,
     redirect_uri: asked.redirectUri,
     scope: asked.scope,
+    ...(leash && { tools: leashText(leash) }),
     ...sentBy(call),
   });
   const { location, code } = answered;
@@ -99,14 +103,20 @@ async function tooOld(field: string | undefined, deps: Deps): Promise<OAuthError
   );
 }
 
+/** What the owner decided on one page. */
+interface Decision {
+  readonly asked: AuthorizationRequest;
+  readonly allowed: boolean;
+  readonly nonce: string;
+  readonly leash: Leash | undefined;
+}
+
 /**
  * Decides once: the same form sent again leads to the same place while the code waits, and nowhere after that.
  * @throws {OAuthError} access_denied when the form was answered before
  */
 async function settle(
-  asked: AuthorizationRequest,
-  allowed: boolean,
-  nonce: string,
+  { asked, allowed, nonce, leash }: Decision,
   session: FoundSession,
   deps: Deps,
 ): Promise<Answered> {
@@ -123,7 +133,7 @@ async function settle(
         ),
       };
   if (fresh.code !== undefined)
-    await deps.store.codes.put(fresh.code, newCodeRecord(asked, session, deps));
+    await deps.store.codes.put(fresh.code, newCodeRecord(asked, leash, session, deps));
   let earlier: Answered | undefined;
   await deps.store.sessions.update(session.id, (current) => {
     if (!current) return undefined;
@@ -175,7 +185,12 @@ async function storeClient(
   });
 }
 
-function newCodeRecord(asked: AuthorizationRequest, { session }: FoundSession, deps: Deps): Code {
+function newCodeRecord(
+  asked: AuthorizationRequest,
+  leash: Leash | undefined,
+  { session }: FoundSession,
+  deps: Deps,
+): Code {
   const { client_name: name } = asked.client.client;
   return {
     client_id: asked.client.id,
@@ -184,6 +199,7 @@ function newCodeRecord(asked: AuthorizationRequest, { session }: FoundSession, d
     code_challenge: asked.codeChallenge,
     scope: asked.scope,
     resource: asked.server.resource,
+    ...(leash && { leash }),
     subject: session.subject,
     epoch: session.epoch,
     expires_at: seconds(deps.now()) + CODE_TTL,

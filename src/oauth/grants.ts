@@ -62,6 +62,7 @@ export function newGrant(
   const record: Grant = {
     client_id: code.client_id,
     ...(code.client_name !== undefined && { client_name: code.client_name }),
+    ...(code.leash && { leash: code.leash }),
     redirect_host: redirectHost(code.redirect_uri),
     subject: code.subject,
     scope: code.scope,

@@ -165,6 +165,7 @@ export interface Code {
   readonly code_challenge: string;
   readonly scope: string;
   readonly resource: string;
+  readonly leash?: Leash;
   readonly subject: string;
   /** Owner epoch of the session that consented. */
   readonly epoch: number;

@@ -12,6 +12,8 @@ import {
   vouched,
 } from "./account_frame.ts";
 import { type Html, html, local } from "./html.ts";
+import { leashText } from "./leash_fields.ts";
+import { LEASH_PATH } from "./leash_page.ts";
 import { warningNotes } from "./warnings.ts";
 import { day, displayName, networkText } from "./text.ts";
 
@@ -106,7 +108,8 @@ function cells(row: GrantRow, { base, now, servers }: ConnectionsPage): readonly
     html`<strong><bdi>${connectionName(row)}</bdi></strong>
       <small>${row.label !== undefined && html`since ${date(row.created_at)}`}</small>`,
     html`<bdi>${server?.name ?? row.resource}</bdi>
-      <small>${row.scope.split(" ").map((scope) => html`<code>${scope}</code> `)}</small>`,
+      <small>${row.scope.split(" ").map((scope) => html`<code>${scope}</code> `)}</small>
+      ${row.leash && html`<small><span class="tag">${leashText(row.leash)}</span></small>`}`,
     html`${moment(row.last_used_at, now)}
       <small>from ${networkText(row.network)}</small> ${replays(row, now)}`,
     ends(row, now),
@@ -115,6 +118,12 @@ function cells(row: GrantRow, { base, now, servers }: ConnectionsPage): readonly
         href="${local(base, `/account/connections/rename?id=${row.id}`)}"
         aria-label="Rename ${connectionName(row)}"
         >Rename</a
+      >
+      <a
+        class="button small"
+        href="${local(base, `${LEASH_PATH}?id=${row.id}`)}"
+        aria-label="Tools of ${connectionName(row)}"
+        >Tools</a
       >
       <a
         class="button small danger"

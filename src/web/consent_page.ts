@@ -2,6 +2,7 @@
 import type { Server } from "../config.ts";
 import { isLoopbackHost } from "../values.ts";
 import { type Html, type PageFrame, html, local, page } from "./html.ts";
+import { type LeashChoice, leashFields, leashText } from "./leash_fields.ts";
 import { type HiddenFields, hiddenInputs } from "./pages.ts";
 import { ago, day, displayName, printable, span } from "./text.ts";
 
@@ -28,7 +29,7 @@ type Readmission =
   | { readonly kind: "removed"; readonly at: number }
   | { readonly kind: "unknown" | "moved" };
 
-export interface ConsentPage extends PageFrame {
+export interface ConsentPage extends PageFrame, LeashChoice {
   readonly hidden: HiddenFields;
   readonly clientId: string;
   /** As the client gave it. */
@@ -55,7 +56,7 @@ export interface ConsentPage extends PageFrame {
 
 /** POSTs `decision` to /consent: "deny", "allow", or "show" for allowed with the address shown. */
 export function consentPage(options: ConsentPage): Response {
-  const { base, hidden, server, scopes, readmit } = options;
+  const { base, hidden, server, scopes, readmit, leash } = options;
   const removed = readmit?.kind === "removed";
   const name = displayName(options.clientName);
   const target = destination(options.redirectUri);
@@ -93,6 +94,12 @@ export function consentPage(options: ConsentPage): Response {
       ${details(options)}
       <form class="choice" method="post" action="${local(base, "/consent")}">
         ${hiddenInputs(hidden)}
+        <details class="wide"${leash && html` open`}>
+          <summary>
+            ${leash ? `Narrowed: ${leashText(leash)}` : "Narrow what it may use"}
+          </summary>
+          ${leashFields(options)}
+        </details>
         <button${removed && html` class="main"`} name="decision" value="deny">Deny</button>
         <button${!removed && html` class="main"`} name="decision" value="allow">
           ${removed ? "Allow again" : "Allow"}

@@ -55,7 +55,7 @@ function state(row: ServerState, now: number): Html {
     }
     <small>
       ${answered === undefined ? "not asked yet" : html`last answer ${moment(answered, now)}`}
-      ${forgot !== undefined && html`; restarted or forgot a session ${moment(forgot, now)}`}
+      ${forgot !== undefined && html`<br />restarted or forgot a session ${moment(forgot, now)}`}
     </small>`;
 }
 

@@ -4,6 +4,7 @@ import type { ClientRow } from "../../src/admin/clients.ts";
 import type { GrantRow } from "../../src/admin/grants.ts";
 import type { KeyRow } from "../../src/admin/keys.ts";
 import type { ServerState } from "../../src/admin/servers.ts";
+import type { KnownTool } from "../../src/gateway/tools.ts";
 import type { AccountFrame } from "../../src/web/account_frame.ts";
 import { attemptsPage } from "../../src/web/attempts_page.ts";
 import type { AuditEvent } from "../../src/audit.ts";
@@ -13,6 +14,7 @@ import { clientsPage, removeBody } from "../../src/web/clients_page.ts";
 import { confirmPage, renamePage } from "../../src/web/confirm_page.ts";
 import { connectionsPage, endBody, everythingBody } from "../../src/web/connections_page.ts";
 import { endKeyBody, keysPage, newKeyPage } from "../../src/web/keys_page.ts";
+import { leashPage } from "../../src/web/leash_page.ts";
 import { serversPage } from "../../src/web/servers_page.ts";
 import type { Samples } from "./samples.ts";
 
@@ -43,6 +45,7 @@ function grantRows(say: Say): GrantRow[] {
     {
       ...row,
       label: say("Laptop in the kitchen"),
+      leash: { kind: "tools", tools: ["a", "b"] },
       replays: { count: 3, last_at: NOW - 600, networks: ["0:0:0::/48", say("198.51.100.0/24")] },
     },
     { ...row, id: "bB3dE5fG7hJ9kL1mN2pQ4r", created_at: NOW - 50 * DAY, network: "0:0:0::/48" },
@@ -149,6 +152,11 @@ function attemptRows(say: Say): AttemptRow[] {
   ];
 }
 
+const known = (say: Say): KnownTool[] => [
+  { name: say("read_note"), title: say("Read a note"), readOnly: true },
+  { name: say("add_note"), description: say("Adds a note."), readOnly: false },
+];
+
 function serverStates(say: Say): ServerState[] {
   const common = { name: say("Notes"), resource: say(resource), scopes: [say("notes:read")] };
   const stdio = { ...common, kind: "stdio", processes: "per-session" } as const;
@@ -178,6 +186,7 @@ export function accountSamples(base: string, say: Say): Samples {
     signOut: { request: "c2VhbGVk.1790000600.dGFn" },
   };
   const servers = [{ name: say("Notes"), resource }];
+  const tools = { ...frame, what: say("Claude Code: Laptop"), id: say("aB3dE5fG7hJ9kL1mN2pQ4r") };
   const grants = grantRows(say);
   const clients = clientRows(say);
   const rename = {
@@ -247,6 +256,10 @@ export function accountSamples(base: string, say: Say): Samples {
     "account-end": () =>
       confirmPage({ ...confirm, body: endBody(grants.slice(1), grants[0], NOW) }),
     "account-everything": () => confirmPage({ ...confirm, body: everythingBody(3, 2) }),
+    "account-tools": () => leashPage({ ...tools, leash: { kind: "read-only" }, tools: known(say) }),
+    "account-tools-chosen": () =>
+      leashPage({ ...tools, leash: { kind: "tools", tools: [say("add_note")] }, tools: [] }),
+    "account-tools-unknown": () => leashPage(tools),
     "account-rename": () => renamePage(rename),
     "account-rename-wrong": () => renamePage({ ...rename, problem: say("a name is needed") }),
     "account-clients": () => clientsPage({ ...frame, clients }),

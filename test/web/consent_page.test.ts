@@ -113,11 +113,16 @@ describe("AUT-13: the consent page", () => {
     expect(await decisions({ ...local, offerAddress: true })).toEqual(["deny", "allow", "show"]);
   });
 
-  test("carries the hidden fields and no other", async () => {
+  test("carries the hidden fields and the choice of tools, and no other", async () => {
     const inputs = (await elements(consentPage(request))).filter(({ tag }) => tag === "input");
-    expect(inputs.map(({ attributes }) => Object.fromEntries(attributes))).toEqual([
+    const given = inputs.map(({ attributes }) => Object.fromEntries(attributes));
+    expect(given.filter(({ type }) => type === "hidden")).toEqual([
       { type: "hidden", name: "request", value: "sealed" },
       { type: "hidden", name: "form_token", value: "token" },
+    ]);
+    expect(given.filter(({ type }) => type !== "hidden")).toEqual([
+      { type: "radio", name: "leash", value: "all", checked: "" },
+      { type: "radio", name: "leash", value: "read-only" },
     ]);
   });
 

@@ -83,6 +83,12 @@ function consentSamples(base: string, hidden: Hidden, server: Named, say: Say, u
   };
   const cimd = { ...dcr, registeredAt: undefined, verifiedHost: say("claude.ai") };
   return {
+    "consent-narrowed": () =>
+      consentPage({
+        ...dcr,
+        leash: { kind: "tools", tools: [say("add_note")] },
+        tools: [{ name: say("read_note"), description: say("Reads a note."), readOnly: true }],
+      }),
     consent: () =>
       consentPage({ ...cimd, clientId: uri("https://claude.ai/oauth/mcp-oauth-client-metadata") }),
     "consent-unverified": () =>
