@@ -16,6 +16,8 @@ const READY = 2_000;
 const SLOWNESS = 8;
 /** Milliseconds after which a start will never answer. */
 const HOPELESS = 60_000;
+/** Milliseconds after an end until what it printed counts as read. */
+const LAST_WORDS = 1_000;
 /** Milliseconds until a request without an answer counts as one without an answer. */
 const PATIENCE = 15_000;
 
@@ -142,18 +144,24 @@ export async function launch(given: ProgramOptions): Promise<Program> {
   const hasEnded = (): boolean => child.exitCode !== null || child.signalCode !== null;
   let exitCode: number | undefined;
   const printed = [collect(child.stdout), collect(child.stderr)] as const;
+  // Its last words too, unless somebody else keeps the pipes open.
+  const words = (): Promise<unknown> => Promise.all(printed.map(({ ended }) => ended));
+  const exited = child.exited.then(async (code) => {
+    await Promise.race([words(), Bun.sleep(LAST_WORDS)]);
+    return code;
+  });
   const program: Program = {
     options,
     config,
     folder,
     pid: () => {
-      if (hasEnded()) throw new Error(`the program has ended: ${printed[1]()}`);
+      if (hasEnded()) throw new Error(`the program has ended: ${printed[1].text()}`);
       return child.pid;
     },
-    exited: child.exited,
+    exited,
     exitCode: () => exitCode,
-    stdout: printed[0],
-    stderr: printed[1],
+    stdout: printed[0].text,
+    stderr: printed[1].text,
     fetch: (path, init = {}, from = "203.0.113.7") => {
       const url = new URL(path, config.origin).href.replace(
         config.origin,
@@ -179,7 +187,7 @@ export async function launch(given: ProgramOptions): Promise<Program> {
     },
     kill: (signal = "SIGKILL") => {
       program.signal(signal);
-      return child.exited;
+      return exited;
     },
   };
   const started = scopes.getStore() ?? outside;
@@ -201,15 +209,20 @@ function commandLine(flags: GivenSettings): string[] {
   });
 }
 
-function collect(stream: ReadableStream<Uint8Array> | number | undefined): () => string {
+/** What a pipe gives, and when it has given all. */
+interface Printed {
+  text(): string;
+  readonly ended: Promise<void>;
+}
+
+function collect(stream: ReadableStream<Uint8Array> | number | undefined): Printed {
   let text = "";
-  if (stream instanceof ReadableStream) {
-    void (async () => {
-      const decoder = new TextDecoder();
-      for await (const chunk of stream) text += decoder.decode(chunk, { stream: true });
-    })();
-  }
-  return () => text;
+  const read = async (): Promise<void> => {
+    if (!(stream instanceof ReadableStream)) return;
+    const decoder = new TextDecoder();
+    for await (const chunk of stream) text += decoder.decode(chunk, { stream: true });
+  };
+  return { text: () => text, ended: read() };
 }
 
 /** Resolves when /healthz answers. @throws {FailedStart} when it ends first, or takes longer than `limit` milliseconds */

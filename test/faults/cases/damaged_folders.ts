@@ -12,6 +12,8 @@ import { type Template, copyTemplate, inUseForLong, templateOf } from "../templa
 
 /** Milliseconds until a start that refuses has ended. */
 const PATIENCE = 20_000;
+/** Milliseconds for words of a running program to come. */
+const WORDS = 2_000;
 
 const caseOf = (
   name: string,
@@ -79,6 +81,9 @@ async function goOn(
   report: Report,
 ): Promise<void> {
   const program = await start({ folder });
+  // It answers a moment before its words are read here.
+  for (let waited = 0; waited < WORDS && !damage.says.test(program.stderr()); waited += 10)
+    await Bun.sleep(10);
   judgeWords(program.stderr(), damage, report);
   await judge(program, world, report, { isOlder: damage.isShort === true });
   const open = readdirSync(folder).filter((name) => lstatSync(join(folder, name)).mode & 0o077);
