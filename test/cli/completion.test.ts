@@ -36,7 +36,7 @@ describe.skipIf(bash === null)("bash is offered", () => {
     ["cl", ["clients"]],
     ["clients ", ["show", "rename", "remove", "purge", "add"]],
     ["clients re", ["rename", "remove"]],
-    ["--data /srv/x grants ", ["show", "rename", "revoke", "purge"]],
+    ["--data /srv/x grants ", ["show", "rename", "tools", "revoke", "purge"]],
     ["--json keys a", ["add"]],
     ["clients add --f", ["--for"]],
     ["clients add --for c", ["claude", "chatgpt", "cursor", "codex"]],
