@@ -32,6 +32,11 @@ const { values } = parseArgs({
 const size: Size = values.long ? "long" : values.sample ? "sample" : "nightly";
 const seed = Number(values.seed ?? Date.now() % 1_000_000);
 
+// Whoever ends the run ends what it started.
+for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
+  process.once(signal, () => process.exit(1));
+}
+
 const isGood = await (values.mutants ? tryMutants() : tryCases());
 process.exit(isGood ? 0 : 1);
 
