@@ -79,7 +79,10 @@ describe("archives", () => {
     "of other platforms: named, packed and listed with their checksums",
     () => {
       const { exitCode, stderr } = build("--target", "windows-x64", "--target", "darwin-arm64");
-      expect([exitCode, stderr.toString()]).toEqual([0, ""]);
+      // The first build for a platform fetches Bun's runtime for it, and counts the bytes.
+      const said = stderr.toString().split("\n");
+      const complaints = said.filter((line) => !/^(Downloading \[\d+\] ?)?$/.test(line.trimEnd()));
+      expect([exitCode, complaints]).toEqual([0, []]);
       const sums = readFileSync(join(out, "SHA256SUMS"), "utf8").trim().split("\n");
       expect(sums.map((line) => line.split("  ")[1])).toEqual([
         "postern-windows-x64.zip",
