@@ -1,6 +1,7 @@
 // Applies policy and leash to one request: checks what it asks for, hands on what was checked and nothing else, and leaves
 // out of lists what may not be used. A connection without either passes untouched and unread.
 import type { AuthContext, Call, Deps } from "../deps.ts";
+import { mediaType } from "../form.ts";
 import { behind } from "./behind.ts";
 import { RpcError, errorResponse, readText } from "./exchange.ts";
 import { insufficientScope } from "./guard.ts";
@@ -73,8 +74,7 @@ function assertScopes(needed: readonly string[], { context, deps, call }: Govern
 
 /** The messages of a body and how they are written: read once, so that nobody behind reads something else in them. */
 async function readMessages(request: Request): Promise<{ messages: Message[]; text: string }> {
-  const type = request.headers.get("content-type")?.split(";", 1)[0]?.trim().toLowerCase();
-  if (type !== "application/json") {
+  if (mediaType(request) !== "application/json") {
     throw new RpcError(415, INVALID_REQUEST, "the body must be application/json");
   }
   let value: unknown;
