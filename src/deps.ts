@@ -12,11 +12,10 @@ import type { Stdio } from "./gateway/stdio.ts";
 import type { Tools } from "./gateway/tools.ts";
 import type { Limits } from "./limits.ts";
 import type { Metrics } from "./metrics.ts";
-import type { FirstUses } from "./oauth/access.ts";
-import type { KeyUses } from "./oauth/keys.ts";
 import type { DocumentCache } from "./oauth/cimd.ts";
 import type { KeyFetches } from "./oauth/jwt.ts";
 import type { FetchSlots, Internet } from "./oauth/outbound.ts";
+import type { Uses } from "./oauth/uses.ts";
 import type { Passwords } from "./login/owner.ts";
 import type { Leash } from "./store/records.ts";
 import type { Store } from "./store/table.ts";
@@ -40,8 +39,7 @@ export interface Deps {
   readonly documents: DocumentCache;
   readonly fetchSlots: FetchSlots;
   readonly keyFetches: KeyFetches;
-  readonly firstUses: FirstUses;
-  readonly keyUses: KeyUses;
+  readonly uses: Uses;
   /** Ways to the servers behind. */
   readonly lines: Lines;
   /** SHA-256 of the initial access token that registration asks for (RFC 7591 §3); undefined: none. */

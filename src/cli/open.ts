@@ -19,11 +19,10 @@ import { type Stdio, openStdio } from "../gateway/stdio.ts";
 import { createTools } from "../gateway/tools.ts";
 import { createLimits } from "../limits.ts";
 import { createPasswords, passwordProblem, verifyOwner } from "../login/owner.ts";
-import { createFirstUses } from "../oauth/access.ts";
-import { createKeyUses } from "../oauth/keys.ts";
 import { createDocumentCache } from "../oauth/cimd.ts";
 import { createKeyFetches } from "../oauth/jwt.ts";
 import { createFetchSlots } from "../oauth/outbound.ts";
+import { createUses } from "../oauth/uses.ts";
 import { monotonicClock, randomToken, sha256, wallClock } from "../primitives.ts";
 import { type Notice, type OpenStore, openStore } from "../store/folder.ts";
 import { counted } from "../web/text.ts";
@@ -169,8 +168,7 @@ const emptyMemory = (config: Config, store: OpenStore, { monotonic }: Clock) => 
   documents: createDocumentCache(),
   fetchSlots: createFetchSlots(),
   keyFetches: createKeyFetches(monotonic),
-  firstUses: createFirstUses(store, store.now),
-  keyUses: createKeyUses(store, store.now),
+  uses: createUses(store),
   lines: createLines(),
   served: createServed(config),
   upstreams: createUpstreams(store.now),

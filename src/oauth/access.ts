@@ -3,7 +3,6 @@ import type { Server } from "../config.ts";
 import type { Deps } from "../deps.ts";
 import { seconds } from "../primitives.ts";
 import type { AccessEntry, Grant } from "../store/records.ts";
-import type { Store } from "../store/table.ts";
 import { scopeList } from "./rules.ts";
 import { findAccessEntry, parseAccessToken } from "./tokens.ts";
 
@@ -34,48 +33,25 @@ export async function findAccess(
   );
   const { family } = token;
   const isFirst = entry.generation > grant.used_generation;
-  if (isFirst && deps.firstUses.mark(family, entry.generation)) {
+  if (isFirst && markFirstUse(family, entry.generation, deps)) {
     deps.attempts.see({ step: "call", family });
   }
   return { family, grant, entry, scopes };
 }
 
-/** First uses of a generation: its predecessor is superseded for good. */
-export interface FirstUses {
-  /** Joins the next commit; nobody waits for it. Returns whether it was new: a burst of calls writes once. */
-  mark(family: string, generation: number): boolean;
-  /** Whether a mark is on its way to the disk, or waits for a disk that failed it. */
-  isPending(family: string, generation: number): boolean;
-}
+/** Names the first use of a generation. */
+export const firstUse = (family: string, generation: number): string => `${family}.${generation}`;
 
-/** Milliseconds that a disk which failed a mark is left alone. */
-const RETRY = 5000;
-
-/** @param now epoch milliseconds */
-export function createFirstUses(store: Store, now: () => number): FirstUses {
-  const pending = new Set<string>();
-  const nameOf = (family: string, generation: number): string => `${family}.${generation}`;
-  return {
-    isPending: (family, generation) => pending.has(nameOf(family, generation)),
-    mark: (family, generation) => {
-      const name = nameOf(family, generation);
-      if (pending.has(name)) return false;
-      pending.add(name);
-      const at = seconds(now());
-      const saved = store.update((draft) => {
-        const grant = draft.get("refresh_tokens", family);
-        if (!grant || grant.used_generation >= generation) return;
-        draft.put("refresh_tokens", family, {
-          ...grant,
-          used_generation: Math.min(generation, grant.generation),
-          last_used_at: Math.max(grant.last_used_at, at),
-        });
-      });
-      saved.then(
-        () => pending.delete(name),
-        () => setTimeout(() => pending.delete(name), RETRY).unref(),
-      );
-      return true;
-    },
-  };
+/** A generation's predecessor is superseded for good. Returns whether it was new. */
+function markFirstUse(family: string, generation: number, { uses, now }: Deps): boolean {
+  const at = seconds(now());
+  return uses.mark(firstUse(family, generation), (draft) => {
+    const grant = draft.get("refresh_tokens", family);
+    if (!grant || grant.used_generation >= generation) return;
+    draft.put("refresh_tokens", family, {
+      ...grant,
+      used_generation: Math.min(generation, grant.generation),
+      last_used_at: Math.max(grant.last_used_at, at),
+    });
+  });
 }

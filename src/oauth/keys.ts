@@ -6,7 +6,6 @@ import type { Config, Server } from "../config.ts";
 import type { Deps } from "../deps.ts";
 import { equal, randomId, randomToken, seconds, sha256 } from "../primitives.ts";
 import type { ApiKey } from "../store/records.ts";
-import type { Store } from "../store/table.ts";
 import { scopeList } from "./rules.ts";
 
 const grammar = /^pak_([A-Za-z0-9_-]{22})\.([A-Za-z0-9_-]{43})$/;
@@ -51,7 +50,7 @@ export async function findKey(
   const key = id === undefined ? undefined : await deps.store.api_keys.get(id);
   if (id === undefined || secret === undefined || !key) return undefined;
   if (!equal(sha256(secret), key.secret_hash) || !opens(key, server, deps)) return undefined;
-  deps.keyUses.mark(id, key, network);
+  markUse(id, key, network, deps);
   const scopes = scopeList(key.scope).filter((scope) => server.scopes.includes(scope));
   return { id, key, scopes };
 }
@@ -61,35 +60,22 @@ export const opens = (key: ApiKey, server: Server, deps: Deps): boolean =>
   key.servers.includes(pathUnderUrl(server, deps.config)) &&
   (key.expires_at === undefined || key.expires_at > seconds(deps.now()));
 
-/** When keys were last used. */
-export interface KeyUses {
-  /** Joins the next commit, once in ten minutes; nobody waits for it. */
-  mark(id: string, key: ApiKey, network: string | undefined): void;
-}
-
 /** Seconds between two marks of a key: a use costs no write of its own. */
 const STEP = 600;
-/** Milliseconds that a disk which failed a mark is left alone. */
-const RETRY = 5000;
 
-/** @param now epoch milliseconds */
-export function createKeyUses(store: Store, now: () => number): KeyUses {
-  const pending = new Set<string>();
-  return {
-    mark: (id, { last_used_at: before = 0 }, network) => {
-      const at = seconds(now());
-      if (Math.abs(at - before) < STEP || pending.has(id)) return;
-      pending.add(id);
-      const saved = store.update((draft) => {
-        const key = draft.get("api_keys", id);
-        if (!key) return;
-        const from = network === undefined ? {} : { last_used_from: network };
-        draft.put("api_keys", id, { ...key, last_used_at: at, ...from });
-      });
-      saved.then(
-        () => pending.delete(id),
-        () => setTimeout(() => pending.delete(id), RETRY).unref(),
-      );
-    },
-  };
+/** When and from where it was used. */
+function markUse(
+  id: string,
+  { last_used_at: before = 0 }: ApiKey,
+  network: string | undefined,
+  { uses, now }: Deps,
+): void {
+  const at = seconds(now());
+  if (Math.abs(at - before) < STEP) return;
+  uses.mark(id, (draft) => {
+    const key = draft.get("api_keys", id);
+    if (!key) return;
+    const from = network === undefined ? {} : { last_used_from: network };
+    draft.put("api_keys", id, { ...key, last_used_at: at, ...from });
+  });
 }

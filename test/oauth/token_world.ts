@@ -4,6 +4,7 @@ import { cpSync, rmSync } from "node:fs";
 import { ADMIN_PATH, admin } from "../../src/admin.ts";
 import { changePassword } from "../../src/admin/owner.ts";
 import { OAuthError } from "../../src/errors.ts";
+import { firstUse } from "../../src/oauth/access.ts";
 import {
   Browser,
   type Clock,
@@ -195,7 +196,7 @@ export class World {
     return (
       this.isCrashing ||
       this.diskIsFull ||
-      this.server.deps.firstUses.isPending(login.id, generation)
+      this.server.deps.uses.isPending(firstUse(login.id, generation))
     );
   }
 
