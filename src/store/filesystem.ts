@@ -1,4 +1,5 @@
-// What kind of file system the data folder is on: network shares are refused, memory and synced folders are told about.
+// What kind of file system the data folder is on: network shares are refused; memory, the layer of a container and synced
+// folders are told about.
 import { existsSync, statfsSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { FatalError } from "../errors.ts";
@@ -15,12 +16,13 @@ const memories: ReadonlyMap<number, string> = new Map([
   [0x01021994, "tmpfs"],
   [0x858458f6, "ramfs"],
 ]);
+/** What a container writes to where it has no volume. */
+const layers: ReadonlyMap<number, string> = new Map([[0x794c7630, "overlayfs"]]);
 
 /** Those that a start says nothing about, and a person may want to know of. */
 const others: ReadonlyMap<number, string> = new Map([
   [0x65735546, "FUSE"],
   [0x01021997, "9p"],
-  [0x794c7630, "overlayfs"],
   [0xef53, "ext4"],
   [0x58465342, "XFS"],
   [0x9123683e, "Btrfs"],
@@ -29,7 +31,7 @@ const others: ReadonlyMap<number, string> = new Map([
 
 /** What a file system is called; undefined for the less common ones. */
 export const fileSystemName = (type: number): string | undefined =>
-  [networks, memories, others].map((names) => names.get(type >>> 0)).find(Boolean);
+  [networks, memories, layers, others].map((names) => names.get(type >>> 0)).find(Boolean);
 
 const syncers: readonly [string, RegExp][] = [
   ["iCloud", /[/\\](Mobile Documents|iCloud ?Drive)([/\\]|$)/i],
@@ -65,6 +67,11 @@ export function checkFileSystem(
   if (memory !== undefined) {
     const message = `${path} is in memory (${memory}): all of it is gone after a reboot`;
     notice({ kind: "tmpfs", message });
+  }
+  const layer = layers.get(type >>> 0);
+  if (layer !== undefined) {
+    const message = `${path} is on no volume (${layer}): all of it is gone with the container`;
+    notice({ kind: "container", message });
   }
   const syncer = findSyncer(path);
   if (syncer !== undefined) {

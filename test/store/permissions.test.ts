@@ -216,4 +216,8 @@ describe("file systems", () => {
   test("a folder in memory is told", () => {
     expect(kindsOf(check("/data", 0x01021994))).toEqual(["tmpfs"]);
   });
+
+  test("a folder that goes with its container is told", () => {
+    expect(kindsOf(check("/data", 0x794c7630))).toEqual(["container"]);
+  });
 });

@@ -82,6 +82,7 @@ const remedies: Readonly<Record<string, string>> = {
   "loose-modes": "Start the server: it closes them. Or: chmod -R go= on the folder.",
   "network-folder": "Put the data folder on a local disk: --data.",
   tmpfs: "Put the data folder on a disk: --data.",
+  container: "Mount a volume there.",
   "synced-folder":
     "Move the data folder out of the synced one, and back it up with postern backup.",
   clock: "Set this machine's clock, and let it follow a time server.",
@@ -117,14 +118,7 @@ function place(path: string): Finding[] {
       }),
     );
   }
-  if (system === "overlayfs") {
-    findings.push(
-      attention("folder-container", `${path} is inside the container and is gone with it`, {
-        breaks: everyClient,
-        fix: ["Mount a volume there."],
-      }),
-    );
-  } else if (system === "FUSE" || system === "9p") {
+  if (system === "FUSE" || system === "9p") {
     findings.push(
       attention("folder-foreign", `${path} is on ${system}, which may not keep what it was given`, {
         fix: ["Put the data folder on a plain local disk: --data."],

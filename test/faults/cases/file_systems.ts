@@ -78,7 +78,8 @@ async function liveOnOverlay(path: string, report: Report): Promise<void> {
     folder,
   );
   try {
-    await liveThrough({ folder: join(folder, "data"), prefix: [] }, report);
+    const says = "all of it is gone with the container";
+    await liveThrough({ folder: join(folder, "data"), prefix: [], says }, report);
   } finally {
     run("umount", folder);
   }
@@ -87,10 +88,12 @@ async function liveOnOverlay(path: string, report: Report): Promise<void> {
 interface Place {
   readonly folder: string;
   readonly prefix: readonly string[];
+  /** What every start tells. */
+  readonly says?: string;
 }
 
 /** Kills and clean stops in turn, until there are two generations; then the newest is damaged. */
-async function liveThrough({ folder, prefix }: Place, report: Report): Promise<void> {
+async function liveThrough({ folder, prefix, says = "" }: Place, report: Report): Promise<void> {
   let program = await launch({ folder, prefix });
   await untilReady(program, PATIENCE);
   const world = await createWorld(program, 2);
@@ -100,6 +103,7 @@ async function liveThrough({ folder, prefix }: Place, report: Report): Promise<v
     processEnded(world);
     program = await launch(program.options);
     await untilReady(program, PATIENCE);
+    if (!program.stderr().includes(says)) report.find("wrong", `it says only ${program.stderr()}`);
     await judge(program, world, report, { reuse: 0 });
   }
   await program.kill();
