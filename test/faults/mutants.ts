@@ -97,6 +97,9 @@ function apply(name: string, folder: string, ...flags: string[]): string | undef
   return success ? undefined : stderr.toString().trim();
 }
 
+/** As run.ts prints one. What breaks before anything was tried tells nothing of the defence. */
+const FINDING = /^(?:lost|resurrected|failed start|wrong): (?!before the first try)/;
+
 /** What came of one mutant. */
 export interface Verdict {
   /** The first thing that was found; undefined: it was not caught. */
@@ -140,10 +143,7 @@ async function firstFinding(
   const prefix = `${caughtBy}: `;
   return printed
     .split("\n")
-    .find(
-      (line) =>
-        line.startsWith(prefix) &&
-        /^(lost|resurrected|failed start|wrong): /.test(line.slice(prefix.length)),
-    )
-    ?.slice(prefix.length);
+    .filter((line) => line.startsWith(prefix))
+    .map((line) => line.slice(prefix.length))
+    .find((text) => FINDING.test(text));
 }
