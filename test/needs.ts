@@ -1,6 +1,7 @@
 // Parts of the machine that some tests need: without its part a test is skipped with a message, or fails where skipping is forbidden.
 import { existsSync, readFileSync } from "node:fs";
 import { test } from "bun:test";
+import { canLimitProcessor } from "./faults/control_group.ts";
 import { fakeTimeLibrary } from "./faults/faketime.ts";
 import { engines } from "../package.json";
 import { canLoop } from "./faults/loop_disk.ts";
@@ -54,6 +55,10 @@ const parts = {
   systemd: { present: () => Bun.which("systemd-analyze") !== null, remedy: "install systemd" },
   openssl: { present: () => Bun.which("openssl") !== null, remedy: "install openssl" },
   script: { present: () => Bun.which("script") !== null, remedy: "install bsdutils" },
+  "processor groups": {
+    present: canLimitProcessor,
+    remedy: "run as root, where control groups can be made",
+  },
   linux: { present: () => process.platform === "linux", remedy: "run on Linux" },
   faketime: { present: () => fakeTimeLibrary() !== undefined, remedy: "install faketime" },
   ext4: { present: () => canLoop("ext4"), remedy: "as root, install e2fsprogs, allow loop mounts" },

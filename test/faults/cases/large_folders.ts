@@ -4,7 +4,7 @@ import { existsSync, readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { clientRecord, grantRecord } from "../../store/folders.ts";
 import { openHere } from "../contents.ts";
-import { peakMemory } from "../memory_limit.ts";
+import { peakMemory } from "../control_group.ts";
 import { createWorld, judge, processEnded, refresh } from "../model.ts";
 import { start, startAgain } from "../program.ts";
 import type { FaultCase, Report } from "../report.ts";

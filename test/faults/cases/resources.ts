@@ -1,18 +1,27 @@
-// Too little of something: file handles, memory, somewhere to print. The program answers 503 or not at all for as long as it lasts,
+// Too little of something: file handles, memory, processor, somewhere to print. The program answers 503 or not at all for as long as it lasts,
 // saves nothing by halves, does not end, and goes on by itself.
 import { closeSync, openSync, readdirSync, rmSync } from "node:fs";
 import { type Socket, connect } from "node:net";
 import { Browser, temporaryFolder } from "../../server.ts";
+import { memoryLimit, peakMemory, processorLimit } from "../control_group.ts";
 import { work } from "../load.ts";
-import { memoryLimit, peakMemory } from "../memory_limit.ts";
 import { type World, createWorld, judge, processEnded, refresh, statusOf } from "../model.ts";
-import { type Program, type ProgramOptions, start, startAgain } from "../program.ts";
+import {
+  type Program,
+  type ProgramOptions,
+  launch,
+  start,
+  startAgain,
+  untilReady,
+} from "../program.ts";
 import type { FaultCase, Report } from "../report.ts";
 import { sizes } from "../sizes.ts";
 import { copyTemplate, inUse, templateOf } from "../templates.ts";
 
 const HANDLES = 64;
 const MIB = 128;
+/** Of one processor. */
+const PERCENT = 10;
 
 export const cases: readonly FaultCase[] = [
   {
@@ -30,6 +39,12 @@ export const cases: readonly FaultCase[] = [
     sizes: sizes["resources"],
     needs: ["linux"],
     run: (size, report) => often(size, () => fillMemory(report)),
+  },
+  {
+    name: "a tenth of a processor",
+    sizes: sizes["resources"],
+    needs: ["linux", "processor groups"],
+    run: (size, report) => often(size, () => starve(report)),
   },
   {
     name: "nobody takes what it prints",
@@ -129,6 +144,30 @@ async function fillMemory(report: Report): Promise<void> {
   }
   await judgeAfter(program, world, report);
   limit?.remove();
+  rmSync(folder, { recursive: true });
+}
+
+/** Everything takes ten times as long, a stop too; the end comes in the middle of it. */
+async function starve(report: Report): Promise<void> {
+  const signal = report.random.pick(["SIGKILL", "SIGTERM"] as const);
+  report.tried(`ended by ${signal}`);
+  const limit = processorLimit(PERCENT);
+  const { folder, world } = copyTemplate(await templateOf(inUse));
+  const program = await launch({ folder, ...(limit && { prefix: limit.prefix }) });
+  await untilReady(program, PATIENCE);
+  await judge(program, world, report, { logsIn: false, reuse: 0 });
+  const ended = Bun.sleep(report.random.next() * 1_000).then(() => program.kill(signal));
+  await work(program, world, report, ended);
+  const exitCode = await ended;
+  if (exitCode !== (signal === "SIGTERM" ? 0 : 137)) {
+    report.find("wrong", `it ended with ${exitCode}: ${program.stderr()}`);
+  }
+  if (limit?.throttled() === 0) report.find("wrong", "it had all the processor that it wanted");
+  limit?.remove();
+  processEnded(world);
+  const again = await startAgain(program, { prefix: [] });
+  await judge(again, world, report);
+  await again.kill();
   rmSync(folder, { recursive: true });
 }
 
