@@ -47,6 +47,7 @@ const parts = {
   chromium: { present: () => chromiumPath() !== undefined, remedy: "install chromium" },
   strace: { present: () => Bun.which("strace") !== null, remedy: "install strace" },
   git: { present: () => Bun.which("git") !== null, remedy: "install git" },
+  rsync: { present: () => Bun.which("rsync") !== null, remedy: "install rsync" },
   prlimit: { present: () => Bun.which("prlimit") !== null, remedy: "install util-linux" },
   pebble: { present: () => Bun.which("pebble") !== null, remedy: "install pebble" },
   nginx: { present: () => Bun.which("nginx") !== null, remedy: "install nginx-light" },

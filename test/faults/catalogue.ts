@@ -131,7 +131,7 @@ export const catalogue: readonly CatalogueEntry[] = [
   {
     id: "F26",
     fault: "copies made while running, in any order of files",
-    cases: ["hot copies under load"],
+    cases: ["hot copies under load", "hot copies by rsync"],
     tests: [["cli/backup.test.ts", "hot backups under load"]],
   },
   {

@@ -10,10 +10,13 @@ export type Copier = (from: string, to: string, random: Random) => Promise<void>
 /** Ways to copy a folder onto another one, which may exist. */
 export const copiers = {
   "cp -a": (from, to) => command(["cp", "-a", `${from}/.`, to]),
+  rsync: (from, to) => command(["rsync", "-a", `${from}/`, to]),
   tar: (from, to) => command(["sh", "-c", `tar -C "$0" -cf - . | tar -C "$1" -xf -`, from, to]),
   "random order": (from, to, random) => copyAll(from, to, shuffled(listed(from), random), random),
   "snapshot long before its journals": copySnapshotFirst,
 } satisfies Record<string, Copier>;
+
+export type CopierName = keyof typeof copiers;
 
 /** What vanishes or changes under them is told, and is no failure. */
 async function command(words: string[]): Promise<void> {

@@ -1,6 +1,7 @@
 // Copies made under load, snapshots written in between: each starts, and lets every client in that was in when it began.
 import { join } from "node:path";
 import {
+  type CopierName,
   clientsNow,
   clientsOfCopy,
   copiers,
@@ -21,31 +22,46 @@ const OF_ONE_FOLDER = 5;
 /** Registrations that fill a journal. */
 const FILLING = 110;
 
+const ANYWHERE = ["cp -a", "tar", "random order", "snapshot long before its journals"] as const;
+
 export const cases: readonly FaultCase[] = [
   {
     name: "hot copies under load",
     sizes: sizes["hot copies"],
     needs: [],
-    async run(size, report) {
-      let snapshots = 0;
-      for (let done = 0; done < size; done += OF_ONE_FOLDER) {
-        const count = Math.min(OF_ONE_FOLDER, size - done);
-        snapshots += await withScratch((path) => copyOften(path, count, report));
-      }
-      if (snapshots < size / 4)
-        report.find("wrong", `${snapshots} snapshots beside ${size} copies`);
-    },
+    run: (size, report) => copyMany(ANYWHERE, size, report),
+  },
+  {
+    name: "hot copies by rsync",
+    sizes: sizes["hot copies by rsync"],
+    needs: ["rsync"],
+    run: (size, report) => copyMany(["rsync"], size, report),
   },
 ];
 
+async function copyMany(ways: readonly CopierName[], size: number, report: Report): Promise<void> {
+  let snapshots = 0;
+  for (let done = 0; done < size; done += OF_ONE_FOLDER) {
+    const count = Math.min(OF_ONE_FOLDER, size - done);
+    snapshots += await withScratch((path) => copyOften(path, ways, count, report));
+  }
+  if (snapshots < size / 4) report.find("wrong", `${snapshots} snapshots beside ${size} copies`);
+}
+
 /** How many of the copies had a snapshot written beside them. */
-async function copyOften(path: string, count: number, report: Report): Promise<number> {
+async function copyOften(
+  path: string,
+  ways: readonly CopierName[],
+  count: number,
+  report: Report,
+): Promise<number> {
   const program = await start({ folder: emptied(join(path, "data")) });
   const world = await createWorld(program, CLIENTS);
   let snapshots = 0;
   for (let done = 0; done < count; done++) {
     const before = snapshotOf(program.folder);
-    await copyUnderLoad(program, world, join(path, "copy"), report);
+    const way = ways[report.tries % ways.length] ?? "cp -a";
+    await copyUnderLoad(program, world, way, join(path, "copy"), report);
     if (snapshotOf(program.folder) !== before) snapshots++;
     await fillUp(program, world, CLIENTS);
   }
@@ -56,13 +72,12 @@ async function copyOften(path: string, count: number, report: Report): Promise<n
 async function copyUnderLoad(
   program: Program,
   world: World,
+  way: CopierName,
   path: string,
   report: Report,
 ): Promise<void> {
   const { random } = report;
-  const names = Object.keys(copiers) as (keyof typeof copiers)[];
-  const name = names[report.tries % names.length] ?? "cp -a";
-  report.tried(name);
+  report.tried(way);
   const to = emptied(path);
   const early = random.below(FILLING);
   for (let grown = 0; grown < early; grown++) await growJournal(program);
@@ -72,7 +87,7 @@ async function copyUnderLoad(
   if (first) await revoke(program, first);
   const before = clientsNow(world);
   let isCopied = false;
-  const copied = copiers[name](program.folder, to, random).then(() => void (isCopied = true));
+  const copied = copiers[way](program.folder, to, random).then(() => void (isCopied = true));
   const growing = (async () => {
     for (let grown = early; !isCopied || grown < FILLING; grown++) await growJournal(program);
   })();
