@@ -8,7 +8,7 @@ import { missingParts } from "../needs.ts";
 import { withExecutable } from "../process.ts";
 import { allCases, compiledCases, lanes, runCase } from "./cases.ts";
 import { type Mutant, mutants, runMutant } from "./mutants.ts";
-import { starts } from "./program.ts";
+import { READY, starts } from "./program.ts";
 import type { FaultCase, FindingKind, Size } from "./report.ts";
 import { heading, tableOf, writePart } from "./table.ts";
 import { catalogueTable } from "./catalogue.ts";
@@ -61,11 +61,7 @@ async function tryCases(): Promise<boolean> {
     rows.map(({ cells }) => cells),
   );
   const minutes = Math.round((performance.now() - from) / 60_000);
-  const { count, slow, slowest } = starts;
-  const facts = [
-    `${minutes} minutes`,
-    `${count} starts, the slowest ready after ${Math.round(slowest)} ms, ${slow} after more than 2 s`,
-  ];
+  const facts = [`${minutes} minutes`, ...factsOfStarts()];
   console.log(`\n${table}\n\n${facts.join("; ")}`);
   if (values["write-docs"]) {
     const flags = [...(size === "nightly" ? [] : [`--${size}`]), `--seed ${seed}`].join(" ");
@@ -75,6 +71,17 @@ async function tryCases(): Promise<boolean> {
   const failed = rows.filter((row) => row.failed).length;
   console.log(failed === 0 ? "\nnothing lost, nothing resurrected" : `\n${failed} cases failed`);
   return failed === 0 && rows.length > 0;
+}
+
+function factsOfStarts(): string[] {
+  if (starts.length === 0) return [];
+  const taken = starts.toSorted((a, b) => a - b).map(Math.round);
+  const within = (part: number): string => `${taken[Math.ceil(part * taken.length) - 1]} ms`;
+  const late = taken.filter((each) => each > READY).length;
+  return [
+    `${taken.length} starts, half of them ready within ${within(0.5)}, 95 % within ${within(0.95)}, ` +
+      `all within ${within(1)}, ${late} after more than ${READY} ms`,
+  ];
 }
 
 function tryAll(cases: readonly FaultCase[]): Promise<Row[]> {
