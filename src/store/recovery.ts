@@ -246,9 +246,8 @@ function replayLine(state: Replay, name: string, line: JournalLine): void {
     throw anotherHistory(name, line.rev);
   }
   // 9.
-  if (line.rev > state.rev + 1 || line.prev !== state.chain) {
-    throw missing(state.rev + 1, line.rev - 1);
-  }
+  if (line.rev > state.rev + 1) throw missing(state.rev + 1, line.rev - 1);
+  if (line.prev !== state.chain) throw anotherHistory(name, line.rev);
   const { tables } = state;
   eachChange(name, line, (tableName, id, record) => {
     const table: Map<string, unknown> = tables[tableName];

@@ -87,6 +87,8 @@ function saveParts(given: FolderFiles): Salvaged {
   const changes = readableChanges(files, journals);
   const { base, layers } = readSnapshots(files);
   const from = base?.header.rev ?? 0;
+  const above = changes.filter(({ line }) => line.rev > from);
+  const { own: later, others } = splitHistories(above, base?.header);
   const state: State = {
     tables: base?.tables ?? emptyTables(),
     unproven: new Set(),
@@ -94,7 +96,6 @@ function saveParts(given: FolderFiles): Salvaged {
     losses: [],
     reach: from,
   };
-  const later = changes.filter(({ line }) => line.rev > from);
   let done = 0;
   for (const layer of layers) {
     const until = later.findIndex(({ line }, index) => index >= done && line.rev > layer.rev);
@@ -112,6 +113,9 @@ function saveParts(given: FolderFiles): Salvaged {
   }
   const last = readableBases(journals).at(-1) ?? 0;
   const revs = [...later.map(({ line }) => line.rev), last + 1];
+  for (const name of new Set(others.map(({ journal }) => journal))) {
+    state.losses.push(`what ${name} tells of another history: the folder was restored over it`);
+  }
   tellLostClients(state);
   tellGaps(state, revs, Math.max(from, ...layers.map(({ rev }) => rev)));
   return summary(state, base, layers, later.at(-1)?.line);
@@ -178,6 +182,29 @@ function readableChanges(files: FolderFiles, journals: readonly ListedJournal[])
         .map((line): Change => ({ journal: name, line }));
     })
     .toSorted((a, b) => a.line.rev - b.line.rev);
+}
+
+/**
+ * Changes by rev, and those of them that do not build on the ones before: they were made before something older was restored,
+ * so what was ended since must not come back with them. What stands behind a gap is believed.
+ * @param base what the first one builds on, where a checksum proves it
+ */
+function splitHistories(
+  changes: readonly Change[],
+  base: { readonly rev: number; readonly chain: string } | undefined,
+): { own: Change[]; others: Change[] } {
+  const others = new Map<string, Change>();
+  let last = base;
+  const own = changes.filter((change) => {
+    const { rev, prev, sum } = change.line;
+    const fits =
+      last === undefined || rev > last.rev + 1 || (rev > last.rev && prev === last.chain);
+    const isOther = others.has(prev) || !(fits || sum === last?.chain);
+    if (isOther) others.set(sum, change);
+    else last = { rev, chain: sum };
+    return !isOther;
+  });
+  return { own, others: [...others.values()] };
 }
 
 const readableBases = (journals: readonly ListedJournal[]): number[] =>

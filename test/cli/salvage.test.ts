@@ -221,6 +221,29 @@ describe("postern check --salvage", () => {
     expect(stdout).toContain(`tells another history of change ${end}`);
   });
 
+  test("what an older folder went on with, before another took its place, stays out", async () => {
+    const [data, other] = [copyOf(history.folder), copyOf(history.folder)];
+    const addKey = (name: string, folder: string) => run(["keys", "add", name, "--data", folder]);
+    await addKey("kept", data);
+    for (const name of ["first", "second", "third"]) await addKey(name, other);
+    const journals = readdirSync(other).filter((name) => name.startsWith("journal."));
+    for (const name of journals.filter((each) => !existsSync(join(data, each))))
+      copyFileSync(join(other, name), join(data, name));
+    const checked = await run(["check", "--data", data]);
+    expect(checked.exitCode).toBe(78);
+    expect(checked.stdout).toMatch(/journal\.\d+\.jsonl tells another history of change/);
+    const saved = place("saved");
+    const { exitCode, stdout } = await salvage(data, saved);
+    expect([exitCode, stdout]).toEqual([
+      1,
+      expect.stringMatching(/^ {2}what journal\.\d+\.jsonl tells of another history/m),
+    ]);
+    expect(stdout).toContain(`revoke-all --data ${saved} ends every login`);
+    const { stdout: keys } = await run(["keys", "--data", saved]);
+    expect(keys).toContain("kept");
+    expect(keys).not.toMatch(/first|second|third/);
+  });
+
   test.each<[string, (data: string) => string, number, string]>([
     ["a folder with something in it", (data) => dirname(data), 1, "is not an empty folder"],
     ["a file", (data) => join(data, "state.json"), 1, "is not an empty folder"],
