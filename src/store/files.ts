@@ -162,6 +162,20 @@ function syncNewFolders(first: string, last: string): void {
   }
 }
 
+/** Makes the content of a file durable, whoever wrote it. */
+export function syncContent(path: string): void {
+  // Windows syncs only what is open for writing.
+  if (process.platform === "win32") return;
+  const descriptor = openSync(path, "r");
+  try {
+    fsyncSync(descriptor);
+  } catch (error) {
+    if (!unsyncable.includes(errorCode(error))) throw error;
+  } finally {
+    closeSync(descriptor);
+  }
+}
+
 /** Makes creations, renames and removals in a folder durable that is not the data folder. */
 export function syncFolder(path: string): void {
   if (process.platform === "win32") return;

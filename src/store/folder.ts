@@ -1,6 +1,7 @@
 // The data folder as a store: the steps of a start in their order, the tables on top, and the end. How each step works is
 // in the file that it calls.
 import { lstatSync, readFileSync, readdirSync, renameSync, rmSync } from "node:fs";
+import { dirname } from "node:path";
 import { FatalError } from "../errors.ts";
 import { seconds } from "../primitives.ts";
 import type { Main } from "./compaction.ts";
@@ -16,6 +17,8 @@ import {
   newCounters,
   openDataFolder,
   readStart,
+  syncContent,
+  syncFolder,
   unusable,
 } from "./files.ts";
 import { checkFileSystem, fileSystemType } from "./filesystem.ts";
@@ -114,6 +117,7 @@ async function openLocked(
   // 3 to 12.
   const recovered = recover(filesOf(folder, names));
   for (const found of recovered.notices) notice(found);
+  await syncLoaded(folder, names, counters);
   const moved = movedNotice(folder, recovered);
   if (moved) notice(moved);
   // 13.
@@ -146,6 +150,25 @@ async function listFolder(
   const foreign = foreignNotice(folder, names);
   if (foreign) notice(foreign);
   return names.filter((name) => !temporary.includes(name));
+}
+
+/**
+ * What a process that was killed, or a copy, left may be in memory only. Nothing is answered from it, and nothing built on
+ * it, before the disk has it.
+ */
+async function syncLoaded(
+  folder: DataFolder,
+  names: readonly string[],
+  counters: Counters,
+): Promise<void> {
+  const loaded = names.filter((name) => /^(state\.json(\.prev)?|journal\..*)$/.test(name));
+  for (const name of loaded) {
+    counters.syncs++;
+    syncContent(folder.at(name));
+  }
+  if (loaded.length === 0) return;
+  await folder.sync();
+  syncFolder(dirname(folder.path));
 }
 
 export function foreignNotice(folder: DataFolder, names: readonly string[]): Notice | undefined {
