@@ -20,9 +20,9 @@ import {
   unwritable,
 } from "../store/copy.ts";
 import { folderClock } from "../store/expiry.ts";
-import type { DataFolder, Notice } from "../store/files.ts";
+import type { DataFolder, FolderFiles, Notice } from "../store/files.ts";
 import { lookInto, readAtOnce } from "../store/hot_read.ts";
-import { type FolderFiles, type Recovered, recover } from "../store/recovery.ts";
+import { type Recovered, recover } from "../store/recovery.ts";
 import { packArchive } from "../store/tar.ts";
 import { bytesText, countsText, timeText } from "./terminal.ts";
 

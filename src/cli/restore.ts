@@ -11,11 +11,17 @@ import type { GivenSettings } from "../settings.ts";
 import { readArchive } from "../store/archive.ts";
 import { copyFiles, countsOf, folderFiles, issuerOf } from "../store/copy.ts";
 import { applyChanges, changeTexts, openGroup } from "../store/draft.ts";
-import { type DataFolder, RESTORE, newCounters, openDataFolder } from "../store/files.ts";
+import {
+  type DataFolder,
+  type FolderFiles,
+  RESTORE,
+  newCounters,
+  openDataFolder,
+} from "../store/files.ts";
 import { listFiles, lookInto, readAtOnce } from "../store/hot_read.ts";
 import { lockFolder } from "../store/lock.ts";
 import { checkEntries, checkFolder } from "../store/permissions.ts";
-import { type FolderFiles, type Recovered, recover } from "../store/recovery.ts";
+import { type Recovered, recover } from "../store/recovery.ts";
 import { afterRestore, restoreFiles } from "../store/restore.ts";
 import { countsText, endedText, nextCommand, timeText, warn } from "./terminal.ts";
 

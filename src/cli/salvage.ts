@@ -11,9 +11,10 @@ import {
   folderFiles,
   unwritable,
 } from "../store/copy.ts";
+import type { FolderFiles } from "../store/files.ts";
 import { lookInto, readAtOnce } from "../store/hot_read.ts";
 import { type TableName, tableNames } from "../store/records.ts";
-import { type FolderFiles, recover } from "../store/recovery.ts";
+import { recover } from "../store/recovery.ts";
 import { type Salvaged, salvage } from "../store/salvage.ts";
 import { nextCommand } from "./terminal.ts";
 

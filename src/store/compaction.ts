@@ -1,37 +1,29 @@
 // Compaction: the state of one moment becomes state.json, the one before it state.json.prev, and journals that neither
 // needs leave after an hour. Groups go on meanwhile. The numbers are those of its steps.
-import {
-  closeSync,
-  constants,
-  copyFileSync,
-  fsyncSync,
-  linkSync,
-  lstatSync,
-  openSync,
-  renameSync,
-  rmSync,
-  statfsSync,
-} from "node:fs";
+import { lstatSync, renameSync, rmSync, statfsSync } from "node:fs";
 import { reason } from "../errors.ts";
 import { seconds } from "../primitives.ts";
 import type { JournalFile } from "./append.ts";
 import type { Memory } from "./commit.ts";
 import { hasChanges } from "./draft.ts";
 import type { FolderClock } from "./expiry.ts";
+import { type Counters, type DataFolder, type Notice, PREVIOUS, STATE } from "./files.ts";
 import {
-  type Counters,
-  type DataFolder,
-  type Notice,
-  PREVIOUS,
-  STATE,
-  asideName,
-} from "./files.ts";
+  type Main,
+  copyPrevious,
+  keepPrevious,
+  lacksPrevious,
+  readMain,
+  setAside,
+  strangeMain,
+} from "./generations.ts";
 import { SCHEMA } from "./journal.ts";
 import { type TableMaps, sweepExpired } from "./records.ts";
-import { dropJournals, revOf } from "./retention.ts";
+import { dropJournals } from "./retention.ts";
 import {
   type FileIdentity,
   type SnapshotHeader,
+  WrongSnapshot,
   snapshotText,
   verifySnapshot,
   writeSnapshot,
@@ -51,21 +43,14 @@ export interface CompactionOptions {
   readonly journalLimit: number;
   /** Bytes that stay free on the disk beside two snapshots. */
   readonly spareSpace: number;
-  /** state.json as it was loaded; undefined when there is none, or none that counts. */
+  /** state.json as the start found it; undefined when there is none. */
   readonly main: Main | undefined;
+  /** state.json.prev is damaged, or older than an edit that counts. */
+  readonly isPreviousDoubtful: boolean;
   /** Bytes of journal that state.json lacks. */
   readonly journalBytes: number;
   /** Monotonic milliseconds, of the journals that this process ended. */
   readonly endedAt: Map<string, number>;
-}
-
-export interface Main {
-  readonly rev: number;
-  readonly identity: FileIdentity;
-  /** It was read, and found good. */
-  readonly isGood: boolean;
-  /** Its sum is in place: it was not emptied by hand. */
-  readonly isSealed: boolean;
 }
 
 export interface Compactor {
@@ -80,12 +65,15 @@ export interface Compactor {
   begin(): Promise<void>;
   /** Resolves when none is under way, however it ended. */
   settled(): Promise<void>;
+  /** Makes a state.json.prev where a restore, a copy or a crash left none that stands alone; a failure is for another time. */
+  secure(): Promise<void>;
 }
 
 const REST_AFTER_FAILURE = 600_000;
 
 interface State extends CompactionOptions {
   main: Main | undefined;
+  isPreviousDoubtful: boolean;
   /** counters.bytes at the moment that state.json holds. */
   savedBytes: number;
   running: Promise<void> | undefined;
@@ -110,6 +98,11 @@ export function createCompactor(options: CompactionOptions): Compactor {
     begin: () => begin(state),
     async settled() {
       await state.running?.catch(() => undefined);
+    },
+    async secure() {
+      const { main, folder } = state;
+      if (!main?.isGood || !(state.isPreviousDoubtful || lacksPrevious(folder))) return;
+      if (hasRoom(state)) await replacePrevious(state).catch(() => undefined);
     },
   };
 }
@@ -144,8 +137,9 @@ interface Moment {
 function begin(state: State): Promise<void> {
   if (state.running) return state.running;
   const { main, memory } = state;
-  const isSaved = main ? main.isGood && main.isSealed && main.rev === memory.rev : memory.rev === 0;
-  if (isSaved) return Promise.resolve();
+  const isSaved = main ? main.isGood && main.rev === memory.rev : memory.rev === 0;
+  // A revocation that no journal took yet has no rev of its own.
+  if (isSaved && !hasChanges(memory.owed)) return Promise.resolve();
   const moment = takeMoment(state);
   state.running = finish(state, moment).finally(() => {
     state.running = undefined;
@@ -191,32 +185,48 @@ async function save(state: State, { header, tables }: Moment): Promise<void> {
   const { folder, counters } = state;
   if (!folder.isInPlace()) throw new Error(`${folder.path} is another folder now`);
   setEditedAside(state);
-  if (state.main?.isGood) keepPrevious(folder, counters);
-  // 4, 7.
-  const identity = await writeSnapshot(folder.at(STATE), snapshotText(header, tables));
+  const isKept = state.main?.isGood ?? false;
+  // 4, 6, 7.
+  const identity = await writeSnapshot(folder.at(STATE), snapshotText(header, tables), () => {
+    if (isKept) keepPrevious(folder);
+  });
   counters.syncs++;
-  const { rev } = header;
-  state.main = { rev, identity, isGood: false, isSealed: true };
+  const { rev, chain } = header;
+  state.main = { rev, chain, identity, isGood: false };
   // 8.
   await folder.sync();
   try {
     await verifySnapshot(folder.at(STATE));
   } catch (error) {
-    await putPreviousBack(state);
+    // One that cannot be read now may be good; what follows leaves it and the one before it alone.
+    if (error instanceof WrongSnapshot) await putPreviousBack(state);
     throw error;
   }
-  state.main = { rev, identity, isGood: true, isSealed: true };
+  state.main = { rev, chain, identity, isGood: true };
+  if (isKept) state.isPreviousDoubtful = false;
+  if (state.isPreviousDoubtful) await replacePrevious(state);
 }
 
-// 5.
+async function replacePrevious(state: State): Promise<void> {
+  state.counters.syncs++;
+  await copyPrevious(state.folder);
+  state.isPreviousDoubtful = false;
+}
+
+// 5. One that was only touched, or copied over itself, is what it was.
 function setEditedAside(state: State): void {
   const { folder, main, now, notice } = state;
-  const there = lstatSync(folder.at(STATE), { throwIfNoEntry: false });
-  if (there && main && isSame(there, main.identity)) return;
+  const identity = lstatSync(folder.at(STATE), { throwIfNoEntry: false });
+  if (identity && main && isSame(identity, main.identity)) return;
   state.main = undefined;
-  if (!there) return;
-  const aside = asideName(folder, STATE, "edited", now());
-  renameSync(folder.at(STATE), folder.at(aside));
+  if (!identity) return;
+  const found = readMain(folder);
+  if (found?.isGood && main?.isGood && found.rev === main.rev && found.chain === main.chain) {
+    state.main = found;
+    return;
+  }
+  const aside = setAside(folder, "edited", now());
+  state.main = strangeMain(identity);
   notice({
     kind: "edited",
     message: `${STATE} was changed while running, which has no effect: kept as ${aside}`,
@@ -226,39 +236,17 @@ function setEditedAside(state: State): void {
 const isSame = (a: FileIdentity, b: FileIdentity): boolean =>
   a.ino === b.ino && a.size === b.size && a.mtimeMs === b.mtimeMs;
 
-// 6.
-function keepPrevious(folder: DataFolder, counters: Counters): void {
-  const previous = folder.at(PREVIOUS);
-  rmSync(previous, { force: true });
-  try {
-    linkSync(folder.at(STATE), previous);
-  } catch {
-    // A file system without hard links.
-    copyFileSync(folder.at(STATE), previous, constants.COPYFILE_EXCL);
-    const copy = openSync(previous, "r+");
-    try {
-      counters.syncs++;
-      fsyncSync(copy);
-    } finally {
-      closeSync(copy);
-    }
-  }
-}
-
 // 9. What was written is not what can be read.
 async function putPreviousBack(state: State): Promise<void> {
   const { folder, now } = state;
-  const rev = revOf(folder, PREVIOUS);
-  if (rev === undefined) {
+  if (lstatSync(folder.at(PREVIOUS), { throwIfNoEntry: false })) {
+    setAside(folder, "corrupt", now());
+    renameSync(folder.at(PREVIOUS), folder.at(STATE));
+  } else {
     // The first snapshot of all: the journals tell everything, and would not be believed beside a .corrupt-.
     rmSync(folder.at(STATE));
-    state.main = undefined;
-  } else {
-    renameSync(folder.at(STATE), folder.at(asideName(folder, STATE, "corrupt", now())));
-    renameSync(folder.at(PREVIOUS), folder.at(STATE));
-    const identity = lstatSync(folder.at(STATE));
-    state.main = { rev, identity, isGood: true, isSealed: true };
   }
+  state.main = readMain(folder);
   await folder.sync();
 }
 

@@ -18,10 +18,10 @@ import {
 import { dirname, join, sep } from "node:path";
 import { FatalError, errorCode, reason } from "../errors.ts";
 import { randomToken } from "../primitives.ts";
-import { type DataFolder, STATE, syncFolder } from "./files.ts";
+import { type DataFolder, type FolderFiles, STATE, syncFolder } from "./files.ts";
 import { SCHEMA } from "./journal.ts";
 import type { TableMaps } from "./records.ts";
-import type { FolderFiles, Recovered } from "./recovery.ts";
+import type { Recovered } from "./recovery.ts";
 import { snapshotText } from "./snapshot.ts";
 
 /** Contents by name. */

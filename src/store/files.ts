@@ -1,12 +1,12 @@
 // The names in the data folder and the open folder itself: paths, identity, directory sync. Knows no file's content.
 import {
   closeSync,
-  existsSync,
   fstatSync,
   fsync,
   fsyncSync,
   mkdirSync,
   openSync,
+  readFileSync,
   readdirSync,
   readSync,
   realpathSync,
@@ -64,14 +64,16 @@ const BEFORE = String.raw`before-\d{8}T[\d.]+Z`;
 /** At the end of the names of files and folders that are being written. */
 const PART = String.raw`\.[\w-]{8}\.part`;
 
+const UNFINISHED_ASIDE = new RegExp(`^${BEFORE}${PART}$`);
+/** Whether a name is that of a folder in which a restore was keeping what was there before. */
+export const isUnfinishedAside = (name: string): boolean => UNFINISHED_ASIDE.test(name);
+
 const kinds: readonly [NameKind, RegExp][] = [
-  [
-    "temporary",
-    /^((state|acme)\.json\.\d+|((state|config|restore)\.json|audit\.jsonl(\.\d+)?)\.restoring)$/,
-  ],
-  ["temporary", new RegExp(`^${BEFORE}${PART}$`)],
-  ["kept", /\.(corrupt|edited|schema)-/],
-  ["file", /^(state\.json(\.prev)?|journal\.\d{12,}\.jsonl|audit\.jsonl.*)$/],
+  ["temporary", /^(state|acme)\.json\.\d+$/],
+  ["temporary", /^((state|config|restore)\.json|audit\.jsonl(\.\d+)?)\.restoring$/],
+  ["temporary", UNFINISHED_ASIDE],
+  ["kept", /^state\.json\.(corrupt|edited)-/],
+  ["file", /^(state\.json(\.prev)?|journal\.\d{12,}\.jsonl|audit\.jsonl(\.\d+)?)$/],
   ["file", /^((acme|config|restore)\.json|setup-link|\.lock\.json)$/],
   ["lock", /^\.lock$/],
   ["socket", /^admin\.sock$/],
@@ -209,9 +211,8 @@ export function unusable(path: string, error: unknown): unknown {
 /** Names beside a data folder of what an interrupted restore did not finish writing. */
 export function unfinishedBeside(folder: DataFolder): string[] {
   const start = `${basename(folder.path)}.`;
-  const rest = new RegExp(`^${BEFORE}${PART}$`);
   return readdirSync(dirname(folder.path)).filter(
-    (name) => name.startsWith(start) && rest.test(name.slice(start.length)),
+    (name) => name.startsWith(start) && isUnfinishedAside(name.slice(start.length)),
   );
 }
 
@@ -219,14 +220,18 @@ export function unfinishedBeside(folder: DataFolder): string[] {
 export const nameTime = (now: number): string =>
   new Date(now).toISOString().replaceAll(/[-:]/g, "");
 
-/** A name for a file that is set aside: never one that is taken. `label` is corrupt, edited or schema. */
-export function asideName(folder: DataFolder, name: string, label: string, now: number): string {
-  const time = nameTime(now);
-  for (let count = 1; ; count++) {
-    const aside = `${name}.${label}-${time}${count === 1 ? "" : `-${count}`}`;
-    if (!existsSync(folder.at(aside))) return aside;
-  }
+/** The files of a folder, listed once. */
+export interface FolderFiles {
+  readonly names: readonly string[];
+  /** The content of a file, or its first `limit` bytes. */
+  read(name: string, limit?: number): Buffer;
 }
+
+export const filesOf = (folder: DataFolder, names: readonly string[]): FolderFiles => ({
+  names,
+  read: (name, limit) =>
+    limit === undefined ? readFileSync(folder.at(name)) : readStart(folder.at(name), limit),
+});
 
 /** Reads a file, or its first `limit` bytes. */
 export function readStart(path: string, limit: number): Buffer {

@@ -4,6 +4,10 @@ import { type Pointer, dlopen, read } from "bun:ffi";
 /** LOCK_EX | LOCK_NB, the same on Linux and macOS. */
 const EXCLUSIVE_AT_ONCE = 2 | 4;
 
+/** ENOSYS, EOPNOTSUPP (two numbers on macOS), ENOLCK, EINVAL, EBADF. */
+const unsupported: readonly number[] =
+  process.platform === "darwin" ? [78, 102, 45, 77, 22, 9] : [38, 95, 37, 22, 9];
+
 interface CLibrary {
   flock(descriptor: number, operation: number): number;
   /** Address of errno. */
@@ -18,8 +22,9 @@ export function flock(descriptor: number): "locked" | "busy" | "missing" {
   try {
     if (c.flock(descriptor, EXCLUSIVE_AT_ONCE) === 0) return "locked";
     const errno = c.errno();
-    const wouldBlock = process.platform === "darwin" ? 35 : 11;
-    return typeof errno === "number" && read.i32(errno, 0) === wouldBlock ? "busy" : "missing";
+    const code = typeof errno === "number" ? read.i32(errno, 0) : undefined;
+    // Whatever else it says, somebody may have it: two owners are worse than none.
+    return code !== undefined && unsupported.includes(code) ? "missing" : "busy";
   } finally {
     c.close();
   }

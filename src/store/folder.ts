@@ -1,31 +1,32 @@
 // The data folder as a store: the steps of a start in their order, the tables on top, and the end. How each step works is
 // in the file that it calls.
-import { lstatSync, readFileSync, readdirSync, renameSync, rmSync } from "node:fs";
+import { lstatSync, readdirSync, rmSync } from "node:fs";
 import { dirname } from "node:path";
-import { FatalError } from "../errors.ts";
+import { FatalError, reason } from "../errors.ts";
 import { seconds } from "../primitives.ts";
-import type { Main } from "./compaction.ts";
+import type { Base } from "./candidates.ts";
 import { folderClock } from "./expiry.ts";
 import {
   type Counters,
   type DataFolder,
   type Notice,
   STATE,
-  asideName,
+  filesOf,
   isNewFolder,
+  isUnfinishedAside,
   kindOf,
   newCounters,
   openDataFolder,
-  readStart,
   syncContent,
   syncFolder,
   unusable,
 } from "./files.ts";
 import { checkFileSystem, fileSystemType } from "./filesystem.ts";
+import { type Main, setAside, strangeMain } from "./generations.ts";
 import { type FolderLock, lockFolder } from "./lock.ts";
 import { checkEntries, checkFolder } from "./permissions.ts";
 import { type TableName, sweepExpired } from "./records.ts";
-import { type Base, type FolderFiles, type Recovered, recover } from "./recovery.ts";
+import { type Recovered, recover } from "./recovery.ts";
 import { finishRestore } from "./restore.ts";
 import { type Running, startRunning } from "./running.ts";
 import type { FileIdentity } from "./snapshot.ts";
@@ -109,6 +110,7 @@ async function openLocked(
 ): Promise<OpenStore> {
   const { now, monotonic, notice } = options;
   // 2.
+  checkEntries(folder, readdirSync(folder.path).toSorted(), notice);
   if (await finishRestore(folder)) throw otherSettings();
   const names = await listFolder(folder, notice);
   const isNew = isNewFolder(names);
@@ -122,9 +124,9 @@ async function openLocked(
   if (moved) notice(moved);
   // 13.
   const { snapshot } = recovered;
-  const main = snapshot?.name === STATE ? mainOf(snapshot, identity) : undefined;
-  if (identity && !main) {
-    renameSync(folder.at(STATE), folder.at(asideName(folder, STATE, "corrupt", now())));
+  const main = identity && mainOf(snapshot, identity);
+  if (identity && snapshot?.name !== STATE) {
+    setAside(folder, "corrupt", now());
     await folder.sync();
   }
   // 14.
@@ -133,7 +135,9 @@ async function openLocked(
   else notice(clockDoubt);
   // 15.
   const running = startRunning({ ...options, folder, lock, counters, clock, recovered, main });
-  await running.settle(snapshot !== undefined && !main?.isSealed);
+  // An edit counts once it is sealed: no journal may stand above it before.
+  if (snapshot?.edited) await running.compact().catch(refuseEdit);
+  await running.settle(!main?.isGood && (snapshot ?? main) !== undefined);
   return tablesOf(running, { now: clock.time, monotonic }, counters, isNew);
 }
 
@@ -143,13 +147,20 @@ async function listFolder(
   notice: (notice: Notice) => void,
 ): Promise<readonly string[]> {
   const names = readdirSync(folder.path).toSorted();
-  checkEntries(folder, names, notice);
   const temporary = names.filter((name) => kindOf(name) === "temporary");
-  for (const name of temporary) rmSync(folder.at(name), { recursive: true, force: true });
+  for (const name of temporary) sweep(folder, name);
   if (temporary.length > 0) await folder.sync();
   const foreign = foreignNotice(folder, names);
   if (foreign) notice(foreign);
   return names.filter((name) => !temporary.includes(name));
+}
+
+/** A folder under the name of a file is not of our making. */
+function sweep(folder: DataFolder, name: string): void {
+  const path = folder.at(name);
+  if (isUnfinishedAside(name) || !lstatSync(path).isDirectory()) {
+    rmSync(path, { recursive: true, force: true });
+  }
 }
 
 /**
@@ -178,14 +189,17 @@ export function foreignNotice(folder: DataFolder, names: readonly string[]): Not
   return { kind: "foreign-names", message };
 }
 
-export const filesOf = (folder: DataFolder, names: readonly string[]): FolderFiles => ({
-  names,
-  read: (name, limit) =>
-    limit === undefined ? readFileSync(folder.at(name)) : readStart(folder.at(name), limit),
-});
+const mainOf = (snapshot: Base | undefined, identity: FileIdentity): Main =>
+  snapshot?.name === STATE
+    ? { rev: snapshot.header.rev, chain: snapshot.header.chain, identity, isGood: !snapshot.edited }
+    : strangeMain(identity);
 
-function mainOf({ header, edited }: Base, identity: FileIdentity | undefined): Main | undefined {
-  return identity && { rev: header.rev, identity, isGood: true, isSealed: !edited };
+function refuseEdit(cause: unknown): never {
+  throw new FatalError(`${STATE} was edited by hand and cannot be written anew: ${reason(cause)}`, {
+    exitCode: 78,
+    hint: "nothing was changed: start again when that is mended",
+    cause,
+  });
 }
 
 export function movedNotice(folder: DataFolder, { snapshot }: Recovered): Notice | undefined {

@@ -2,9 +2,14 @@
 // told from damage by looking again.
 import { existsSync, lstatSync, readdirSync } from "node:fs";
 import { FatalError } from "../errors.ts";
-import { type DataFolder, newCounters, openDataFolder, unusable } from "./files.ts";
-import { filesOf } from "./folder.ts";
-import type { FolderFiles } from "./recovery.ts";
+import {
+  type DataFolder,
+  type FolderFiles,
+  filesOf,
+  newCounters,
+  openDataFolder,
+  unusable,
+} from "./files.ts";
 import { afterRestore } from "./restore.ts";
 
 const LOOKS = 20;

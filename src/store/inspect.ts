@@ -6,6 +6,7 @@ import { type Counts, countsOf, issuerOf } from "./copy.ts";
 import { folderClock } from "./expiry.ts";
 import {
   type DataFolder,
+  type FolderFiles,
   LOCK_OWNER,
   type NameKind,
   type Notice,
@@ -21,7 +22,7 @@ import { clockDoubt, foreignNotice, movedNotice } from "./folder.ts";
 import { readFragments } from "./fragments.ts";
 import { isBeingMade, journalBase, readHeader, readJournal } from "./journal.ts";
 import { inspectEntries, inspectFolder, ownUser } from "./permissions.ts";
-import { type FolderFiles, type Recovered, recover } from "./recovery.ts";
+import { type Recovered, recover } from "./recovery.ts";
 import { readSnapshot } from "./snapshot.ts";
 
 export interface InspectedFile {

@@ -10,7 +10,7 @@ import {
   constants,
 } from "node:fs";
 import { FatalError, reason } from "../errors.ts";
-import { type DataFolder, type Notice, isNewFolder, kindOf } from "./files.ts";
+import { type DataFolder, type Notice, RESTORING, isNewFolder, kindOf } from "./files.ts";
 
 /** Permission bits of group and others. */
 const OTHERS = 0o077;
@@ -75,7 +75,7 @@ export function inspectEntries(
 ): string[] {
   return names.filter((name) => {
     const kind = kindOf(name);
-    if (kind !== "file" && kind !== "kept") return false;
+    if (kind !== "file" && kind !== "kept" && !name.endsWith(RESTORING)) return false;
     const path = folder.at(name);
     const there = lstatSync(path, { throwIfNoEntry: false });
     if (!there) return false;

@@ -1,28 +1,25 @@
 // Recovery: which snapshot and which lines of which journals are the state. A function of the files alone: it writes
 // nothing. The numbers are those of the steps of a start, which folder.ts goes through.
-import { FatalError, reason } from "../errors.ts";
-import { type Notice, PREVIOUS, STATE, kindOf } from "./files.ts";
-import { findOddRecord } from "./fragments.ts";
+import { reason } from "../errors.ts";
 import {
-  GENESIS,
+  type Base,
+  type Candidate,
+  type ListedJournal,
+  damaged,
+  isFromBeginning,
+  listJournals,
+  refuseNewerSnapshot,
+  sources,
+} from "./candidates.ts";
+import { type FolderFiles, type Notice, PREVIOUS, STATE } from "./files.ts";
+import {
   type JournalLine,
   type JournalText,
-  SCHEMA,
   isBeingMade,
-  journalBase,
   journalName,
-  readHeader,
   readJournal,
 } from "./journal.ts";
-import { type TableMaps, type TableName, emptyTables, tableNames } from "./records.ts";
-import { type SnapshotHeader, readSnapshot, snapshotStart } from "./snapshot.ts";
-
-/** The files of a folder, listed once. */
-export interface FolderFiles {
-  readonly names: readonly string[];
-  /** The content of a file, or its first `limit` bytes. */
-  read(name: string, limit?: number): Buffer;
-}
+import { type TableMaps, type TableName, tableNames } from "./records.ts";
 
 export interface Recovered {
   readonly tables: TableMaps;
@@ -36,38 +33,12 @@ export interface Recovered {
   readonly journalBytes: number;
   /** Journals that hold nothing which counts. */
   readonly voids: readonly string[];
+  /** Snapshots that are there and were passed over. */
+  readonly spoiled: readonly string[];
+  /** The journals go back to the beginning: they tell all without a snapshot. */
+  readonly isWhole: boolean;
   readonly notices: readonly Notice[];
 }
-
-export interface Base {
-  readonly name: typeof STATE | typeof PREVIOUS;
-  readonly header: SnapshotHeader;
-  readonly edited: boolean;
-}
-
-export interface ListedJournal {
-  readonly name: string;
-  readonly base: number;
-  readonly isReadable: boolean;
-}
-
-/** Where replay begins. */
-interface Candidate {
-  readonly base: Base | undefined;
-  readonly tables: TableMaps;
-  readonly rev: number;
-  readonly chain: string;
-}
-
-interface Source {
-  readonly name: string;
-  readonly load: () => Candidate;
-}
-
-const START = 4096;
-const HINT =
-  "`postern check --salvage <new folder>`, with the same --data, writes what can be saved into a new folder. " +
-  'If you edited state.json by hand: make its last line "sum":""} to have it taken as it is';
 
 /**
  * Finds the newest state that the files hold.
@@ -76,81 +47,30 @@ const HINT =
 export function recover(files: FolderFiles): Recovered {
   const journals = listJournals(files);
   refuseNewerSnapshot(files);
-  const failures: string[] = [];
-  for (const { name, load } of sources(files, journals)) {
+  const failures = new Map<string, string>();
+  for (const { name, load, least } of sources(files, journals)) {
     try {
       const recovered = replay(files, journals, load());
-      return { ...recovered, notices: [...failures.map(passedOver), ...recovered.notices] };
+      if (recovered.rev < least) throw missing(recovered.rev + 1, least);
+      const told = [...failures.values()].map((failure) => passedOver(failure, name));
+      const spoiled = [...failures.keys()].filter((each) => files.names.includes(each));
+      return { ...recovered, spoiled, notices: [...told, ...recovered.notices] };
     } catch (error) {
-      failures.push(`${name}: ${reason(error)}`);
+      failures.set(name, `${name}: ${reason(error)}`);
     }
   }
   // 12.
-  throw damaged(failures.join("; "));
+  throw damaged([...failures.values()].join("; "), hintFor(failures.get(STATE) ?? ""));
 }
 
-const damaged = (message: string): FatalError =>
-  new FatalError(`the data folder cannot be loaded: ${message}`, { exitCode: 78, hint: HINT });
+const EDITED = "its checksum was emptied by hand, but there are journals above it";
 
-function newer(name: string, schema: number): FatalError {
-  return new FatalError(`${name} was written by a newer Postern (schema ${schema})`, {
-    exitCode: 78,
-    hint: "use that version; nothing was changed",
-  });
-}
-
-/** The first bytes; of a file that cannot be read nothing, which is told where it is wanted whole. */
-function readable(files: FolderFiles, name: string): Buffer {
-  try {
-    return files.read(name, START);
-  } catch {
-    return Buffer.alloc(0);
-  }
-}
-
-/** 3. A schema above ours is left alone. @throws {FatalError} exit code 78 */
-export function refuseNewerSnapshot(files: FolderFiles): void {
-  if (!files.names.includes(STATE)) return;
-  const start = snapshotStart(readable(files, STATE));
-  if (start && start.schema > SCHEMA) throw newer(STATE, start.schema);
-}
-
-/** 5. By base; without a readable header a journal counts as absent. @throws {FatalError} exit code 78: a newer schema */
-export function listJournals(files: FolderFiles): ListedJournal[] {
-  const journals = files.names.flatMap((name): ListedJournal[] => {
-    const base = journalBase(name);
-    if (base === undefined) return [];
-    const header = readHeader(files.read(name, START));
-    if (header && header.schema > SCHEMA) throw newer(name, header.schema);
-    return [{ name, base, isReadable: header?.base === base }];
-  });
-  return journals.toSorted((a, b) => a.base - b.base);
-}
-
-// 4. state.json, then the generation before it; empty only where nothing says that there was more.
-function sources(files: FolderFiles, journals: readonly ListedJournal[]): Source[] {
-  if (files.names.includes(STATE) || files.names.includes(PREVIOUS)) {
-    const names = [STATE, PREVIOUS] as const;
-    return names.map((name) => ({ name, load: () => loadSnapshot(files, name) }));
-  }
-  const [first] = journals;
-  if (first && first.base > 0) throw damaged(`${STATE} is missing, and ${first.name} builds on it`);
-  const aside = files.names.filter((name) => kindOf(name) === "kept" && name.startsWith(STATE));
-  // Journals from the beginning tell everything, unless what they stood on was found damaged.
-  const telling = first ? aside.find((name) => name.includes(".corrupt-")) : aside[0];
-  if (telling !== undefined) throw damaged(`${STATE} is missing, and there is ${telling}`);
-  const tables = emptyTables();
-  return [{ name: "journals", load: () => ({ base: undefined, tables, rev: 0, chain: GENESIS }) }];
-}
-
-function loadSnapshot(files: FolderFiles, name: Base["name"]): Candidate {
-  if (!files.names.includes(name)) throw new Error("it is missing");
-  const { header, tables, edited } = readSnapshot(files.read(name));
-  if (header.schema !== SCHEMA) throw new Error(`its schema ${header.schema} is not known`);
-  // A checksum proves that a record is ours; where it was emptied by hand only a look at each does.
-  const odd = edited ? findOddRecord(tables) : undefined;
-  if (odd) throw new Error(`its record "${odd.id}" in "${odd.table}" is none of that table`);
-  return { base: { name, header, edited }, tables, rev: header.rev, chain: header.chain };
+/** What somebody who edited state.json has to know besides. */
+function hintFor(failure: string): string {
+  if (failure.endsWith(EDITED))
+    return "an edit counts after a clean stop only, when no journal is above it";
+  if (!/its (checksum is wrong|last line is not)/.test(failure)) return "";
+  return 'If you edited state.json by hand: make its last line "sum":""} to have it taken as it is';
 }
 
 /** How far a replay has come. */
@@ -168,7 +88,7 @@ function replay(
   files: FolderFiles,
   journals: readonly ListedJournal[],
   { base, tables, rev, chain }: Candidate,
-): Recovered {
+): Omit<Recovered, "spoiled"> {
   const newest = base?.header.savedAt;
   const state: Replay = { tables, rev, chain, newest, bytes: 0, torn: undefined };
   const readable = journals.filter(({ isReadable }) => isReadable);
@@ -182,7 +102,7 @@ function replay(
   const unreadable = journals.filter(({ isReadable }) => !isReadable);
   for (const journal of unreadable) passOver(state, journal, files.read(journal.name));
   if (base?.edited && state.rev > rev) {
-    throw new Error("its checksum was emptied by hand, but there are journals above it");
+    throw new Error(EDITED);
   }
   return {
     tables,
@@ -195,6 +115,7 @@ function replay(
       ...unreadable.map(({ name }) => name),
       ...files.names.filter((name) => name === journalName(state.rev)),
     ],
+    isWhole: isFromBeginning(journals),
     notices: [...(state.torn ? [state.torn] : []), ...(base?.edited ? [editTaken] : [])],
   };
 }
@@ -296,9 +217,12 @@ function missing(first: number, last: number): Error {
   );
 }
 
-function passedOver(failure: string): Notice {
-  const message = `${failure}; its last generation and the journals are used instead`;
-  return { kind: "previous-snapshot", message };
+function passedOver(failure: string, taken: string): Notice {
+  const rest =
+    taken === PREVIOUS
+      ? "its last generation and the journals"
+      : "the journals go back to the beginning and";
+  return { kind: "previous-snapshot", message: `${failure}; ${rest} are used instead` };
 }
 
 const torn = (name: string, bytes: number): Notice => ({

@@ -7,6 +7,7 @@ import { checksum } from "../primitives.ts";
 import { type Files, createFolder, writeNew } from "./copy.ts";
 import {
   type DataFolder,
+  type FolderFiles,
   LOCK_OWNER,
   RESTORE,
   RESTORING,
@@ -15,7 +16,6 @@ import {
   nameTime,
   unfinishedBeside,
 } from "./files.ts";
-import type { FolderFiles } from "./recovery.ts";
 
 /**
  * Puts `files` in place of everything of ours in a folder whose lock is held.

@@ -36,7 +36,7 @@ export async function dropJournals(retention: Retention): Promise<void> {
 }
 
 /** The rev of a snapshot, from the disk; undefined when there is none to read. */
-export function revOf(folder: DataFolder, name: string): number | undefined {
+function revOf(folder: DataFolder, name: string): number | undefined {
   const path = folder.at(name);
   return existsSync(path) ? snapshotStart(readStart(path, START))?.rev : undefined;
 }
@@ -46,8 +46,8 @@ function listJournals(folder: DataFolder): { name: string; base: number }[] {
   return readdirSync(folder.path)
     .flatMap((name) => {
       const base = journalBase(name);
-      if (base === undefined || !readHeader(readStart(folder.at(name), START))) return [];
-      return [{ name, base }];
+      if (base === undefined) return [];
+      return readHeader(readStart(folder.at(name), START))?.base === base ? [{ name, base }] : [];
     })
     .toSorted((a, b) => a.base - b.base);
 }

@@ -3,10 +3,11 @@
 import { type FatalError, reason } from "../errors.ts";
 import { type JournalFile, journalFile } from "./append.ts";
 import { type Committer, type Memory, createCommitter } from "./commit.ts";
-import { type Compactor, type Main, createCompactor } from "./compaction.ts";
+import { type Compactor, createCompactor } from "./compaction.ts";
 import { hasChanges, noChanges } from "./draft.ts";
 import type { FolderClock } from "./expiry.ts";
-import type { Counters, DataFolder, Notice } from "./files.ts";
+import { type Counters, type DataFolder, type Notice, PREVIOUS } from "./files.ts";
+import type { Main } from "./generations.ts";
 import type { FolderLock } from "./lock.ts";
 import type { Recovered } from "./recovery.ts";
 
@@ -16,7 +17,7 @@ export interface RunningOptions {
   readonly counters: Counters;
   readonly clock: FolderClock;
   readonly recovered: Recovered;
-  /** state.json; undefined when there is none that counts. */
+  /** state.json as it was found; undefined when there is none. */
   readonly main: Main | undefined;
   readonly issuer: string;
   readonly now: () => number;
@@ -32,7 +33,7 @@ export interface RunningOptions {
 export interface Running extends Pick<Committer, "update" | "revoke"> {
   readonly memory: Memory;
   compact(): Promise<void>;
-  /** Compacts when the journals have grown enough, or when `mustCompact`; failure is a notice. */
+  /** Compacts when the journals have grown enough, or when `mustCompact`, and secures both generations; failure is a notice. */
   settle(mustCompact: boolean): Promise<void>;
   close(): Promise<void>;
 }
@@ -41,13 +42,14 @@ const MIB = 1024 * 1024;
 
 export function startRunning(options: RunningOptions): Running {
   const { folder, lock, counters, recovered, monotonic } = options;
-  const { tables, rev, chain, voids, journalBytes } = recovered;
+  const { tables, rev, chain, voids, journalBytes, snapshot, spoiled, isWhole } = recovered;
   const memory: Memory = { tables, rev, chain, owed: noChanges() };
   const endedAt = new Map<string, number>();
   const ended = (name: string): void => void endedAt.set(name, monotonic());
   const journal = journalFile({ folder, counters, voids: new Set(voids), held: lock.held, ended });
   const { journalLimit = 4 * MIB, spareSpace = 16 * MIB } = options;
   const limits = { journalLimit, spareSpace };
+  const isPreviousDoubtful = spoiled.includes(PREVIOUS) || (snapshot?.edited ?? false);
   const compactor = createCompactor({
     ...options,
     ...limits,
@@ -55,6 +57,7 @@ export function startRunning(options: RunningOptions): Running {
     journal,
     endedAt,
     journalBytes,
+    isPreviousDoubtful,
   });
   const { groupChanges = 256, groupLength = MIB } = options;
   const between = (): void => {
@@ -72,6 +75,8 @@ export function startRunning(options: RunningOptions): Running {
     compact: () => compact(parts),
     async settle(mustCompact) {
       if (mustCompact || compactor.isDue()) await compact(parts).catch(tellFailure(options));
+      // Journals from the beginning tell as much as another generation.
+      if (!isWhole) await compactor.secure();
     },
     close: () => (closing ??= finish(parts)),
   };
@@ -97,10 +102,11 @@ async function finish(parts: Parts): Promise<void> {
   const { options, memory, journal, compactor, committer } = parts;
   committer.close();
   await committer.drain();
-  if (hasChanges(memory.owed)) options.notice(owedAtEnd);
-  if (!committer.isStopped() && compactor.mayBegin()) {
-    await compact(parts).catch(tellFailure(options));
-  }
+  const isSaved =
+    !committer.isStopped() &&
+    compactor.mayBegin() &&
+    (await compact(parts).then(() => true, tellFailure(options)));
+  if (hasChanges(memory.owed) && !isSaved) options.notice(owedAtEnd);
   await compactor.settled();
   journal.end();
   options.lock.release();
@@ -109,9 +115,10 @@ async function finish(parts: Parts): Promise<void> {
 
 const tellFailure =
   ({ notice }: RunningOptions) =>
-  (error: unknown): void => {
+  (error: unknown): false => {
     const message = `state.json could not be written, the journals keep everything: ${reason(error)}`;
     notice({ kind: "compaction-failed", message });
+    return false;
   };
 
 const owedAtEnd: Notice = {

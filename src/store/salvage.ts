@@ -1,20 +1,13 @@
 // Salvage: what can be saved of files that no start accepts. The newest state that is proven, then every change that can be
 // read, in their order; damaged snapshots last, for what nothing better tells. Writes nothing.
 import { checksum } from "../primitives.ts";
+import { type ListedJournal, listJournals, refuseNewerSnapshot } from "./candidates.ts";
 import { issuerOf } from "./copy.ts";
-import { PREVIOUS, STATE, kindOf } from "./files.ts";
+import { type FolderFiles, PREVIOUS, STATE, kindOf } from "./files.ts";
 import { type Fragments, readFragments } from "./fragments.ts";
 import { GENESIS, type JournalLine, readJournal } from "./journal.ts";
 import { type Grant, type TableMaps, type TableName, emptyTables } from "./records.ts";
-import {
-  type FolderFiles,
-  type ListedJournal,
-  type Recovered,
-  eachChange,
-  listJournals,
-  recover,
-  refuseNewerSnapshot,
-} from "./recovery.ts";
+import { type Recovered, eachChange, recover } from "./recovery.ts";
 import { type Snapshot, readSnapshot } from "./snapshot.ts";
 
 export interface Salvaged {

@@ -133,14 +133,23 @@ export function snapshotStart(start: Buffer): { schema: number; rev: number } | 
 
 /**
  * Replaces the snapshot in one step; the directory is not synced yet. The old one stays whatever fails.
+ * @param beforeRename called when the new one is whole and synced, beside the old one
  * @returns what the new file is told by
  */
-export async function writeSnapshot(path: string, slices: Iterable<string>): Promise<FileIdentity> {
+export async function writeSnapshot(
+  path: string,
+  slices: Iterable<string>,
+  beforeRename: () => void = () => undefined,
+): Promise<FileIdentity> {
   // The package writes once and does not look how much was written, so it is given nothing to write. It also changes
   // the options it is given, so each call has its own.
   await writeFileAtomic(path, Buffer.alloc(0), {
     mode: 0o600,
-    tmpfileCreated: (temporary) => fillFile(temporary, slices),
+    fsync: false,
+    tmpfileCreated: async (temporary) => {
+      await fillFile(temporary, slices);
+      beforeRename();
+    },
   });
   return lstatSync(path);
 }
@@ -155,6 +164,7 @@ async function fillFile(path: string, slices: Iterable<string>): Promise<void> {
   }
   const written = (await file.stat()).size;
   if (written !== size) throw new Error(`${written} of ${size} bytes were written`);
+  await file.sync();
 }
 
 async function writeWhole(file: FileHandle, bytes: Buffer, position: number): Promise<void> {
@@ -165,27 +175,34 @@ async function writeWhole(file: FileHandle, bytes: Buffer, position: number): Pr
   }
 }
 
+/** What was read back of a snapshot is not what was written. */
+export class WrongSnapshot extends Error {}
+
 /**
  * Reads a snapshot back and checks its sum, letting others run in between.
- * @throws {Error} when it is not what was written
+ * @throws {WrongSnapshot} it is not what was written
+ * @throws {Error} it cannot be read
  */
 export async function verifySnapshot(path: string): Promise<void> {
   await using file = await open(path, "r");
   const { size } = await file.stat();
   const sum = checksum();
-  const slice = Buffer.alloc(SLICE);
-  const read = async (position: number, end: number): Promise<Buffer> => {
-    const length = Math.min(SLICE, end - position);
-    const { bytesRead } = await file.read(slice, 0, length, position);
-    if (bytesRead === 0) throw new Error("it ends early");
-    return slice.subarray(0, bytesRead);
-  };
-  const end = size - SUM_LENGTH;
+  const end = Math.max(0, size - SUM_LENGTH);
   for (let position = 0; position < end;) {
-    const bytes = await read(position, end);
+    const bytes = await readSlice(file, position, Math.min(SLICE, end - position));
     sum.add(bytes);
     position += bytes.length;
   }
-  const last = (await read(end, size)).toString("latin1");
-  if (last !== sumLine(sum.end())) throw new Error("its checksum is wrong after writing");
+  let last = "";
+  while (last.length < size - end) {
+    const bytes = await readSlice(file, end + last.length, size - end - last.length);
+    last += bytes.toString("latin1");
+  }
+  if (last !== sumLine(sum.end())) throw new WrongSnapshot("its checksum is wrong after writing");
+}
+
+async function readSlice(file: FileHandle, position: number, length: number): Promise<Buffer> {
+  const { buffer, bytesRead } = await file.read(Buffer.alloc(length), 0, length, position);
+  if (bytesRead === 0) throw new WrongSnapshot("it ends early");
+  return buffer.subarray(0, bytesRead);
 }

@@ -65,6 +65,7 @@ describe("postern check", () => {
     });
     const damaged = copyOf(folder);
     flipBoth(damaged);
+    remove(damaged, first);
     const report = JSON.parse((await check(damaged, "--json")).stdout);
     expect(report).toMatchObject({ start: { works: false, exit_code: 78 }, exit_code: 78 });
     expect(
@@ -172,6 +173,12 @@ const survived: [name: string, damage: Damage, exitCode: number, says: string][]
     "damaged: state.json.prev: its checksum is wrong",
   ],
   [
+    "both snapshots damaged, and journals from the beginning",
+    flipBoth,
+    1,
+    "state.json.prev: its checksum is wrong; the journals go back to the beginning and are used instead",
+  ],
+  [
     "damage below the snapshot",
     (data) => flip(data, first, 4),
     1,
@@ -181,7 +188,15 @@ const survived: [name: string, damage: Damage, exitCode: number, says: string][]
 
 /** The same, with the exit code that a start ends with. */
 const refused: [name: string, damage: Damage, exitCode: number, says: string][] = [
-  ["both snapshots damaged", flipBoth, 78, "state.json.prev: its checksum is wrong"],
+  [
+    "both snapshots damaged, and the first journal gone",
+    (data) => {
+      flipBoth(data);
+      remove(data, first);
+    },
+    78,
+    "state.json.prev: its checksum is wrong",
+  ],
   [
     "damage in the middle",
     (data) => flip(data, last, 3),
@@ -219,10 +234,10 @@ const refused: [name: string, damage: Damage, exitCode: number, says: string][] 
     "state.json is missing, and ",
   ],
   [
-    "one damaged snapshot",
+    "one damaged snapshot, and the first journal gone",
     (data) => {
       flip(data, "state.json", 3);
-      remove(data, "state.json.prev");
+      remove(data, "state.json.prev", first);
     },
     78,
     "state.json.prev: it is missing",

@@ -33,6 +33,17 @@ try {
     say(`child ${child.pid}`);
     setInterval(() => undefined, 1000);
   }
+  if (what === "revoke") {
+    await store.update((draft) => {
+      for (const id of ["goes", "stays"]) draft.put("folder", id, small("1"));
+    });
+    await store.compact();
+    await store
+      .revoke((draft) => draft.delete("folder", "goes"))
+      .catch((error: unknown) => say(`refused ${reason(error)}`));
+    await store.close();
+    process.exit(0);
+  }
   if (what === "save") {
     // Several writers, each with its own record that counts up; each answer is said.
     const writer = async (id: string): Promise<void> => {

@@ -11,9 +11,10 @@ export interface Child {
   kill(): void;
 }
 
-export function startChild(what: string, path: string): Child {
+/** @param prefix starts it in its turn, as strace does */
+export function startChild(what: string, path: string, prefix: readonly string[] = []): Child {
   const script = join(import.meta.dir, "child.ts");
-  const child = Bun.spawn([process.execPath, script, what, path], {
+  const child = Bun.spawn([...prefix, process.execPath, script, what, path], {
     stdin: "ignore",
     stdout: "pipe",
     stderr: "ignore",

@@ -114,7 +114,8 @@ describe("after a load", () => {
   });
 
   test("STORE recovery 15: a start writes nothing that lasts", async () => {
-    const files = { "state.json": snapshotAt(3), ...filesOf(last) };
+    const [state, previous] = [snapshotAt(4), snapshotAt(3)];
+    const files = { "state.json": state, "state.json.prev": previous, ...filesOf(last) };
     const { path, records } = await load(files);
     expect(records).toEqual(stateAt(5));
     expect(contentOf(path)).toEqual(files);

@@ -1,13 +1,16 @@
 // Data folders for store tests: made fresh, written by hand, opened with clocks that only the test moves.
 import { createHash } from "node:crypto";
 import {
+  closeSync,
   cpSync,
   mkdirSync,
   mkdtempSync,
+  openSync,
   readFileSync,
   readdirSync,
   rmSync,
   writeFileSync,
+  writeSync,
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -38,6 +41,28 @@ export function freshFolder(exists = true): string {
 
 /** Something to undo before the folders go, such as a mount. */
 export const undoLater = (undo: () => void): void => void undos.push(undo);
+
+/** A folder on a disk of its own, and the switch that fills that disk to the last byte. */
+export function smallDisk(kib = 512): { path: string; fill: () => void; empty: () => void } {
+  const disk = freshFolder();
+  const mounted = Bun.spawnSync(["mount", "-t", "tmpfs", "-o", `size=${kib}k`, "none", disk]);
+  if (!mounted.success) throw new Error(mounted.stderr.toString());
+  undoLater(() => Bun.spawnSync(["umount", disk]));
+  const path = join(disk, "data");
+  mkdirSync(path, { mode: 0o700 });
+  const filler = join(disk, "filler");
+  const fill = (): void => {
+    const descriptor = openSync(filler, "w");
+    try {
+      for (;;) writeSync(descriptor, Buffer.alloc(4096));
+    } catch {
+      // Full, which is what was wanted.
+    } finally {
+      closeSync(descriptor);
+    }
+  };
+  return { path, fill, empty: () => rmSync(filler) };
+}
 
 /** Closes every store that is still open and removes every folder. For afterEach. */
 export async function cleanUp(): Promise<void> {

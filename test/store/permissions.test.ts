@@ -107,10 +107,23 @@ describe("entries that are not what they should be", () => {
     expect((await refusal(path)).exitCode).toBe(78);
   });
 
-  needs("linux")("a pipe in place of state.json is refused without reading it", async () => {
-    const path = freshFolder();
-    Bun.spawnSync(["mkfifo", join(path, "state.json")]);
-    expect((await refusal(path)).exitCode).toBe(78);
+  needs("linux").each(["state.json", "restore.json", "state.json.restoring"])(
+    "a pipe in place of %s is refused without reading it",
+    async (name) => {
+      const path = freshFolder();
+      Bun.spawnSync(["mkfifo", join(path, name)]);
+      expect((await refusal(path)).exitCode).toBe(78);
+    },
+  );
+
+  test("names that only look like ours are nobody's business", async () => {
+    const path = await savedFolder();
+    for (const name of ["my.edited-photos", "state.json.2"]) mkdirSync(join(path, name));
+    writeFileSync(join(path, "notes.schema-draft.md"), "mine", { mode: 0o644 });
+    const { notices } = await openFolder(path);
+    expect(kindsOf(notices)).toEqual(["foreign-names"]);
+    expect(statSync(join(path, "notes.schema-draft.md")).mode & 0o777).toBe(0o644);
+    expect(existsSync(join(path, "state.json.2"))).toBe(true);
   });
 
   test("a link planted under a temporary name is removed, never written through", async () => {

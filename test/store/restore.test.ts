@@ -88,7 +88,7 @@ describe("a folder that a restore was killed in", () => {
     const path = folderWith({ ...files, ...marker({ "state.json": copy }) });
     expect(await readOnly(path)).toEqual(["new"]);
     expect(await records(path)).toEqual({ new: "1" });
-    expect(Object.keys(contentOf(path))).toEqual(["state.json"]);
+    expect(Object.keys(contentOf(path))).toEqual(["state.json", "state.json.prev"]);
   });
 
   test("has the settings of the copy at the next start, not those that this one was begun with", async () => {
