@@ -168,7 +168,7 @@ const emptyMemory = (config: Config, store: OpenStore, { monotonic }: Clock) => 
   documents: createDocumentCache(),
   fetchSlots: createFetchSlots(),
   keyFetches: createKeyFetches(monotonic),
-  uses: createUses(store),
+  uses: createUses(),
   lines: createLines(),
   served: createServed(config),
   upstreams: createUpstreams(store.now),

@@ -3,6 +3,7 @@ import type { Server } from "../config.ts";
 import type { Deps } from "../deps.ts";
 import { seconds } from "../primitives.ts";
 import type { AccessEntry, Grant } from "../store/records.ts";
+import type { Draft } from "../store/table.ts";
 import { scopeList } from "./rules.ts";
 import { findAccessEntry, parseAccessToken } from "./tokens.ts";
 
@@ -39,13 +40,13 @@ export async function findAccess(
   return { family, grant, entry, scopes };
 }
 
-/** Names the first use of a generation. */
-export const firstUse = (family: string, generation: number): string => `${family}.${generation}`;
-
-/** A generation's predecessor is superseded for good. Returns whether it was new. */
-function markFirstUse(family: string, generation: number, { uses, now }: Deps): boolean {
+/**
+ * A generation's predecessor is superseded for good, so that holds at once: also while the disk takes nothing. Returns
+ * whether it was new.
+ */
+function markFirstUse(family: string, generation: number, { uses, now, store }: Deps): boolean {
   const at = seconds(now());
-  return uses.mark(firstUse(family, generation), (draft) => {
+  const change = (draft: Draft): void => {
     const grant = draft.get("refresh_tokens", family);
     if (!grant || grant.used_generation >= generation) return;
     draft.put("refresh_tokens", family, {
@@ -53,5 +54,6 @@ function markFirstUse(family: string, generation: number, { uses, now }: Deps): 
       used_generation: Math.min(generation, grant.generation),
       last_used_at: Math.max(grant.last_used_at, at),
     });
-  });
+  };
+  return uses.mark(`${family}.${generation}`, () => store.revoke(change));
 }

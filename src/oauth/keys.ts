@@ -6,6 +6,7 @@ import type { Config, Server } from "../config.ts";
 import type { Deps } from "../deps.ts";
 import { equal, randomId, randomToken, seconds, sha256 } from "../primitives.ts";
 import type { ApiKey } from "../store/records.ts";
+import type { Draft } from "../store/table.ts";
 import { scopeList } from "./rules.ts";
 
 const grammar = /^pak_([A-Za-z0-9_-]{22})\.([A-Za-z0-9_-]{43})$/;
@@ -68,14 +69,15 @@ function markUse(
   id: string,
   { last_used_at: before = 0 }: ApiKey,
   network: string | undefined,
-  { uses, now }: Deps,
+  { uses, now, store }: Deps,
 ): void {
   const at = seconds(now());
   if (Math.abs(at - before) < STEP) return;
-  uses.mark(id, (draft) => {
+  const change = (draft: Draft): void => {
     const key = draft.get("api_keys", id);
     if (!key) return;
     const from = network === undefined ? {} : { last_used_from: network };
     draft.put("api_keys", id, { ...key, last_used_at: at, ...from });
-  });
+  };
+  uses.mark(id, () => store.update(change));
 }

@@ -24,7 +24,7 @@ export interface Memory {
   /** Of the newest durable change, and the sum of its line. */
   rev: number;
   chain: string;
-  /** Revocations that hold here and wait for the disk. */
+  /** What takes rights away, holds here and waits for the disk. */
   readonly owed: Changes;
 }
 
@@ -145,7 +145,7 @@ async function commitGroup(state: State): Promise<void> {
     try {
       memory.chain = await appendGroup(state, texts);
     } catch (error) {
-      return failGroup(state, taken, error);
+      return failGroup(state, taken, hasChanges(group.changes), error);
     }
     memory.rev++;
     applyChanges(memory.tables, group.changes);
@@ -195,7 +195,7 @@ function appendGroup(state: State, changes: readonly string[]): Promise<string> 
 }
 
 /** Nothing of the group holds, except that what takes rights away is run again on memory alone and owed to the disk. */
-function failGroup(state: State, taken: readonly Taken[], cause: unknown): void {
+function failGroup(state: State, taken: readonly Taken[], changed: boolean, cause: unknown): void {
   const { memory, counters } = state;
   counters.failures++;
   counters.failuresInRow++;
@@ -204,10 +204,12 @@ function failGroup(state: State, taken: readonly Taken[], cause: unknown): void 
     state.fatal(cause);
   }
   const refusal = new StoreUnavailable(`a change could not be saved: ${reason(cause)}`, cause);
-  for (const { call } of taken) {
+  for (const { call, answer } of taken) {
     try {
       if (call.revocation) holdRevocation(memory, call);
-      call.reject(refusal);
+      // Only what is owed was written in vain: who changes nothing is told what holds.
+      if (changed || call.revocation) call.reject(refusal);
+      else answer();
     } catch (error) {
       call.reject(error);
     }

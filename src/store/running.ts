@@ -123,5 +123,6 @@ const tellFailure =
 
 const owedAtEnd: Notice = {
   kind: "owed",
-  message: "revocations could not be saved before the end: they are not in the folder",
+  message:
+    "ends of logins or first uses of tokens could not be saved before the end: the folder lacks them",
 };

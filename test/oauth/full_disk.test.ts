@@ -132,33 +132,63 @@ test("consent says so on a page, and the same form is good afterwards", async ()
 });
 
 describe("what takes rights away holds at once, and over a restart", () => {
-  /** @param refused how a refresh is refused: while the disk is full nobody is told more than that */
-  const expectDead = async (tokens: Tokens, refused = 400): Promise<void> => {
+  const expectDead = async (tokens: Tokens): Promise<void> => {
     expect((await callMcp(server, tokens.access_token)).status).toBe(401);
     const refresh = await refreshWith(server, login.clientId, tokens.refresh_token);
-    expect(refresh.status).toBe(refused);
+    expect(refresh.status).toBe(400);
+  };
+
+  const refreshed = async (): Promise<Tokens> => {
+    const answer = await refreshWith(server, login.clientId, login.tokens.refresh_token);
+    return (await answer.json()) as Tokens;
   };
 
   test("a revocation", async () => {
     await onFullDisk(async () => {
       await expectUnavailable(await revoke(login.tokens.refresh_token));
-      await expectDead(login.tokens, 503);
+      await expectDead(login.tokens);
     });
     server = await server.restart();
     await expectDead(login.tokens);
   });
 
   test("a superseded token that comes back", async () => {
-    const answer = await refreshWith(server, login.clientId, login.tokens.refresh_token);
-    const next = (await answer.json()) as Tokens;
+    const next = await refreshed();
     await callMcp(server, next.access_token);
     server.clock.advance(3601);
     await onFullDisk(async () => {
       const stolen = await refreshWith(server, login.clientId, login.tokens.refresh_token);
       await expectUnavailable(stolen);
-      await expectDead(next, 503);
+      await expectDead(next);
     });
     server = await server.restart();
+    await expectDead(next);
+  });
+
+  test("the first use of a token: the one before it is superseded while the disk is full", async () => {
+    const next = await refreshed();
+    await onFullDisk(async () => {
+      expect((await callMcp(server, next.access_token)).status).toBe(200);
+      server.clock.advance(3601);
+      // Its end is not saved either, but holds: whoever comes next is told so.
+      const { refresh_token: superseded } = login.tokens;
+      await expectUnavailable(await refreshWith(server, login.clientId, superseded));
+      expect((await refreshWith(server, login.clientId, superseded)).status).toBe(400);
+      await expectDead(next);
+    });
+    server = await server.restart();
+    await expectDead(next);
+  });
+
+  test("and stays superseded when there is space again", async () => {
+    const next = await refreshed();
+    await onFullDisk(async () => {
+      expect((await callMcp(server, next.access_token)).status).toBe(200);
+    });
+    server.clock.advance(3601);
+    server = await server.restart();
+    const answer = await refreshWith(server, login.clientId, login.tokens.refresh_token);
+    expect(answer.status).toBe(400);
     await expectDead(next);
   });
 
@@ -167,7 +197,7 @@ describe("what takes rights away holds at once, and over a restart", () => {
     const tokens = (await (await redeemCode(server, login.clientId, code)).json()) as Tokens;
     await onFullDisk(async () => {
       await expectUnavailable(await redeemCode(server, login.clientId, code));
-      await expectDead(tokens, 503);
+      await expectDead(tokens);
     });
     server = await server.restart();
     await expectDead(tokens);

@@ -102,7 +102,8 @@ function readName(name: string): { generation: number; scope: string } {
 export function useRequest(world: World, login: Login, who: string, name: string): Request {
   const { now } = world;
   const used = readName(name);
-  const isPending = world.usePending(login, used.generation);
+  // It holds at once; over a crash only when the disk has taken it.
+  const isForgotten = world.isCrashing || world.diskIsFull;
   return {
     login,
     text: `${login.name}: ${who} uses access ${name}`,
@@ -115,13 +116,13 @@ export function useRequest(world: World, login: Login, who: string, name: string
     outcomes: (family) => {
       const marked = use(family, used, now);
       const unmarked = { ...marked, next: family };
-      return isPending || world.isCrashing ? [marked, unmarked] : [marked];
+      return world.isCrashing ? [marked, unmarked] : [marked];
     },
     heard: (answer, { ended }) => {
       const { facts } = login;
       if (answer !== "good") return;
       if (ended) throw new Violation(`promise 3: ${login.name} had ended`);
-      if (isPending || world.isCrashing) return;
+      if (isForgotten || world.isCrashing) return;
       facts.usedUpTo = Math.max(facts.usedUpTo, Math.min(used.generation, facts.newest.generation));
     },
   };

@@ -4,7 +4,6 @@ import { cpSync, rmSync } from "node:fs";
 import { ADMIN_PATH, admin } from "../../src/admin.ts";
 import { changePassword } from "../../src/admin/owner.ts";
 import { OAuthError } from "../../src/errors.ts";
-import { firstUse } from "../../src/oauth/access.ts";
 import {
   Browser,
   type Clock,
@@ -148,7 +147,7 @@ export class World {
     if (refused.length > 0 && !this.diskIsFull) throw new Violation("503 on a healthy disk");
     if (refused.length > 0) this.#owes = true;
     requests.forEach(({ text }, index) => this.note(`${text}: ${answers[index]}`));
-    if (!this.diskIsFull) await this.#settleUses();
+    await this.#settleUses();
     for (const login of new Set(requests.map((request) => request.login))) {
       const calls = requests.flatMap((request, index): Call[] =>
         request.login === login
@@ -185,19 +184,10 @@ export class World {
     );
   }
 
-  /** The first use of a generation is written in the background; this is when it is there. */
+  /** The first use of a generation is marked in the background; this is when it holds. */
   async #settleUses(): Promise<void> {
     const { store } = this.server.deps;
     await store.update((draft) => draft.get("owner", "owner"));
-  }
-
-  /** Whether the first use of this generation waits for a disk that failed it. */
-  usePending(login: Login, generation: number): boolean {
-    return (
-      this.isCrashing ||
-      this.diskIsFull ||
-      this.server.deps.uses.isPending(firstUse(login.id, generation))
-    );
   }
 
   #written(): void {

@@ -107,6 +107,23 @@ describe("a full disk", () => {
     expect(await smallRecords(crashed.store)).toEqual({ ...revoked, next: "1" });
   });
 
+  test("while a revocation waits for room, who only reads is answered, and who revokes is not", async () => {
+    const { store, fill } = await open();
+    await store.folder.put("right", small("1"));
+    fill();
+    const revoke = () => store.revoke((draft) => draft.delete("folder", "right"));
+    await expect(
+      store.revoke((draft) => {
+        draft.delete("folder", "right");
+        draft.put("folder", "log", large);
+      }),
+    ).rejects.toBeInstanceOf(StoreUnavailable);
+    expect(await store.update((draft) => draft.get("folder", "right"))).toBeUndefined();
+    // It holds and is not saved: whoever asks for it again is not told that it is done.
+    await expect(revoke()).rejects.toBeInstanceOf(StoreUnavailable);
+    await expect(store.folder.put("other", small("1"))).rejects.toBeInstanceOf(StoreUnavailable);
+  });
+
   test("a revocation is retried by itself", async () => {
     const { path, store, fill, empty } = await open();
     await store.folder.put("right", small("1"));

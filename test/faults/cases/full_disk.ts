@@ -36,6 +36,9 @@ const MIB = 3;
 const CLIENTS = 4;
 /** Bytes that are left: too few for a group, or enough for some. */
 const SLACKS = [0, 0, 4096, 8192];
+/** No time in which a superseded token is let pass, so that only the use decides; it ends with the second. */
+const settings = { refreshGrace: "0s", siblingGrace: "0s" };
+const OVER = 1_100;
 /** Milliseconds in which owed revocations are written at the latest. */
 const OWED = 20_000;
 
@@ -63,13 +66,18 @@ async function fillAndEmpty(disk: SmallDisk, slack: number, report: Report): Pro
   const restarts = random.chance(0.3);
   const waits = random.chance(0.3);
   report.tried(`${slack} bytes left${restarts ? ", killed meanwhile" : ""}`);
-  let program = await start({ folder: disk.folder });
+  let program = await start({ folder: disk.folder, settings });
   await setUpInVain(program, disk, report);
   const world = await createWorld(program, CLIENTS);
   const waiting = await askForCode(program);
+  const robbed = world.clients.at(-1);
+  if (!robbed) throw new Error("the world has no clients");
+  await refresh(program, robbed);
 
   disk.fill(slack);
   await beFull(program, world, waiting, report);
+  const comesLate = !restarts && random.chance(0.5);
+  if (!comesLate) await steal(program, robbed, report);
   if (restarts) {
     await program.kill();
     processEnded(world);
@@ -77,6 +85,7 @@ async function fillAndEmpty(disk: SmallDisk, slack: number, report: Report): Pro
     for (const client of world.clients) await expectCall(program, client, report);
   }
   disk.empty();
+  if (comesLate) await steal(program, robbed, report);
 
   const [victim] = world.clients;
   if (waits && victim?.ended === "held") await untilWritten(disk, victim, report);
@@ -152,6 +161,20 @@ async function beFull(
   }
 }
 
+/** What was superseded by a use, on whatever disk, comes from elsewhere. It is refused, and ends the login. */
+async function steal(program: Program, robbed: ModelClient, report: Report): Promise<void> {
+  await Bun.sleep(OVER);
+  const thief = { ...robbed, from: "192.0.2.1" };
+  const { status } = await present(program, thief, robbed.previous ?? "");
+  if (status !== 400 && status !== 503) {
+    report.find("resurrected", `a superseded token is answered ${status}`);
+  }
+  robbed.ended = status === 503 ? "held" : "yes";
+  await expectCall(program, robbed, report);
+  const again = await present(program, thief, robbed.previous ?? "");
+  if (again.status !== 400) report.find("wrong", `and, the next time, ${again.status}`);
+}
+
 /** Whoever is in may call; whoever gave it up may not. */
 async function expectCall(program: Program, client: ModelClient, report: Report): Promise<void> {
   const status = await callTool(program, client);
@@ -186,7 +209,7 @@ async function goOn(
   waiting: Waiting | undefined,
   report: Report,
 ): Promise<void> {
-  for (const client of world.clients.slice(1)) {
+  for (const client of world.clients.slice(1).filter(({ ended }) => ended === "no")) {
     const status = await refresh(program, client);
     if (status !== 200) report.find("lost", `a refresh with space is answered ${status}`);
   }
