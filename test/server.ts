@@ -42,6 +42,8 @@ export interface TestOptions {
   /** A folder to open; a new one that is removed at close when absent. */
   readonly folder?: string;
   readonly clock?: Clock;
+  /** Milliseconds that no setting of the clock moves; the clock's when absent. */
+  readonly monotonic?: () => number;
   /** Without an owner when false. */
   readonly owner?: boolean;
   /** Stands in for the internet. */
@@ -70,7 +72,8 @@ export async function startServer(
     event: () => undefined,
     warn: (text: string) => void warnings.push(text),
   };
-  const opened = await open(config, terminal, { now: () => clock.at, monotonic: () => clock.at });
+  const now = (): number => clock.at;
+  const opened = await open(config, terminal, { now, monotonic: options.monotonic ?? now });
   const { close } = opened;
   const deps = { ...opened.deps, ...(options.internet && { internet: options.internet }) };
   if (options.owner !== false && !(await deps.store.owner.get("owner"))) {

@@ -3,7 +3,7 @@ import type { Config } from "../config.ts";
 import type { Deps } from "../deps.ts";
 import { OAuthError } from "../errors.ts";
 import { verifiedHost } from "../oauth/clients.ts";
-import { endGrant } from "../oauth/grants.ts";
+import { endGrant, liveAccess } from "../oauth/grants.ts";
 import { readLeash } from "../oauth/leash.ts";
 import { serverOf } from "../oauth/rules.ts";
 import { seconds } from "../primitives.ts";
@@ -111,9 +111,11 @@ export async function showGrant({ id: typed }: Asked, deps: Deps): Promise<unkno
   const row = (await grantRows(deps)).find((each) => each.id === id);
   if (!grant || !row) throw gone(typed);
   const now = seconds(deps.now());
-  const access = grant.access
-    .filter(({ expires_at }) => expires_at > now)
-    .map(({ generation, scope, expires_at }) => ({ generation, scope, expires_at }));
+  const access = liveAccess(grant, deps, now).map(({ generation, scope, expires_at }) => ({
+    generation,
+    scope,
+    expires_at,
+  }));
   return { ...row, rotated_at: grant.rotated_at, access_tokens: access };
 }
 

@@ -5,6 +5,7 @@ import type { AuthContext, Call, Deps } from "../deps.ts";
 import { OAuthError, type ErrorCode, tooManyRequests } from "../errors.ts";
 import { networkOf, throttleKey } from "../limits.ts";
 import { findAccess } from "../oauth/access.ts";
+import { liveAccess } from "../oauth/grants.ts";
 import { findKey, keyClientId, keyId, opens } from "../oauth/keys.ts";
 import { resourceMetadataUrl } from "../oauth/metadata.ts";
 import { parseAccessToken, readBearer } from "../oauth/tokens.ts";
@@ -57,9 +58,8 @@ async function loginContext(
       const current = await deps.store.refresh_tokens.get(family);
       return (
         deps.served.has(server) &&
-        entry.expires_at > seconds(deps.now()) &&
         current !== undefined &&
-        current.access.some((live) => live.hash === entry.hash)
+        liveAccess(current, deps, seconds(deps.now())).some(({ hash }) => hash === entry.hash)
       );
     },
   };

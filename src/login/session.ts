@@ -44,15 +44,13 @@ export async function findSession(request: Request, deps: Deps): Promise<FoundSe
   const id = sha256(value);
   const owner = await deps.store.owner.get("owner");
   const now = seconds(deps.now());
-  const session = await deps.store.sessions.update(id, (current) =>
-    current && current.epoch === owner?.epoch
-      ? {
-          ...current,
-          last_used_at: now,
-          expires_at: Math.min(now + IDLE_TTL, current.created_at + ABSOLUTE_TTL),
-        }
-      : undefined,
-  );
+  const session = await deps.store.sessions.update(id, (current) => {
+    if (!current || current.epoch !== owner?.epoch) return undefined;
+    // A clock that was ahead at the login must not make it last longer.
+    const created_at = Math.min(current.created_at, now);
+    const expires_at = Math.min(now + IDLE_TTL, created_at + ABSOLUTE_TTL);
+    return { ...current, created_at, last_used_at: now, expires_at };
+  });
   return session && { id, session };
 }
 

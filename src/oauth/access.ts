@@ -4,6 +4,7 @@ import type { Deps } from "../deps.ts";
 import { seconds } from "../primitives.ts";
 import type { AccessEntry, Grant } from "../store/records.ts";
 import type { Draft } from "../store/table.ts";
+import { liveAccess } from "./grants.ts";
 import { scopeList } from "./rules.ts";
 import { findAccessEntry, parseAccessToken } from "./tokens.ts";
 
@@ -26,7 +27,7 @@ export async function findAccess(
   // RFC 8707, MCP: a token is good at the one resource it was issued for.
   if (!token || !grant || grant.resource !== server.resource) return undefined;
   const now = seconds(deps.now());
-  const entry = findAccessEntry(grant, token.generation, token.proof, now);
+  const entry = findAccessEntry(liveAccess(grant, deps, now), token.generation, token.proof);
   if (!entry || grant.expires_at <= now) return undefined;
   const granted = scopeList(grant.scope);
   const scopes = scopeList(entry.scope).filter(

@@ -19,16 +19,19 @@ export interface TokenResponse {
 /** Live access tokens that one grant may have at once. */
 const LIVE_ACCESS_TOKENS = 8;
 
-/** `entries` without the expired and revoked ones, with `added` last. */
-export function withAccessEntry(
-  entries: readonly AccessEntry[],
-  added: AccessEntry,
-  now: number,
-): AccessEntry[] {
-  const others = entries.filter(
-    (entry) =>
-      entry.expires_at > now &&
-      !(entry.generation === added.generation && entry.scope === added.scope),
+/**
+ * The access tokens of a grant that are good now. Of one that was used in the future, none: a clock that was ahead made them,
+ * and nobody knows how old they are. Their own ends do not tell, as the owner may have set a longer life when they were made.
+ */
+export function liveAccess(grant: Grant, deps: Deps, now: number): readonly AccessEntry[] {
+  if (grant.last_used_at > now + deps.config.accessTokenTtl) return [];
+  return grant.access.filter((entry) => entry.expires_at > now);
+}
+
+/** `live` with `added` last, in the place of what it renews. */
+export function withAccessEntry(live: readonly AccessEntry[], added: AccessEntry): AccessEntry[] {
+  const others = live.filter(
+    (entry) => !(entry.generation === added.generation && entry.scope === added.scope),
   );
   return [...others, added].slice(-LIVE_ACCESS_TOKENS);
 }

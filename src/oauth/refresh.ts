@@ -9,7 +9,13 @@ import type { Grant } from "../store/records.ts";
 import type { Draft } from "../store/table.ts";
 import type { FoundClient } from "./clients.ts";
 import type { Parameters } from "../form.ts";
-import { type TokenResponse, accessExpiry, endGrant, withAccessEntry } from "./grants.ts";
+import {
+  type TokenResponse,
+  accessExpiry,
+  endGrant,
+  liveAccess,
+  withAccessEntry,
+} from "./grants.ts";
 import { findServer, narrowScopes, scopeList, serverOf } from "./rules.ts";
 import {
   type RefreshToken,
@@ -116,9 +122,12 @@ function decide(asked: Asked, draft: Draft, deps: Deps): Outcome {
   return replay(asked, grant, draft, deps);
 }
 
+/** Seconds. A rotation in the future is as far away as one in the past: what a clock that was ahead wrote opens no window. */
+const awayFrom = ({ rotated_at: at }: Grant, { now }: Asked): number => Math.abs(now - at);
+
 /** A parallel refresh, a retry, a lost answer, or a sibling process of the same machine. */
 function mayReplay(asked: Asked, grant: Grant, deps: Deps): boolean {
-  const age = asked.now - grant.rotated_at;
+  const age = awayFrom(grant, asked);
   if (age <= deps.config.refreshGrace) return true;
   if (grant.used_generation < grant.generation) return true;
   return age <= deps.config.siblingGrace && isSameNetwork(asked.network, grant.rotated_from);
@@ -173,7 +182,7 @@ function rotate(
     rotated_at: now,
     rotated_from: asked.network,
     last_used_at: now,
-    access: withAccessEntry(grant.access, access.entry, now),
+    access: withAccessEntry(liveAccess(grant, deps, now), access.entry),
   });
   const kind = from > grant.generation ? "forward" : "rotated";
   return { kind, generation, response: answer(asked, grant, generation, access, now) };
@@ -185,27 +194,25 @@ function replay(asked: Asked, grant: Grant, draft: Draft, deps: Deps): Outcome {
   if (scope instanceof OAuthError) return refused(scope);
   const { token, now } = asked;
   const { generation } = grant;
-  const known = grant.access.find(
-    (entry) => entry.generation === generation && entry.scope === scope,
-  );
-  const live = known !== undefined && known.expires_at > now;
+  const live = liveAccess(grant, deps, now);
+  const known = live.find((entry) => entry.generation === generation && entry.scope === scope);
   const access = accessToken(token.family, token.secret, {
     generation,
     scope,
-    expires_at: live ? known.expires_at : accessExpiry(deps, grant.expires_at, now),
+    expires_at: known?.expires_at ?? accessExpiry(deps, grant.expires_at, now),
   });
-  if (!live) {
+  if (!known) {
     draft.put("refresh_tokens", token.family, {
       ...grant,
       // The windows of the table stay where they are; a login that is still asked for is not idle.
       last_used_at: now,
-      access: withAccessEntry(grant.access, access.entry, now),
+      access: withAccessEntry(live, access.entry),
     });
   }
   return {
     kind: "replayed",
     odd:
-      now - grant.rotated_at > deps.config.refreshGrace ||
+      awayFrom(grant, asked) > deps.config.refreshGrace ||
       !isSameNetwork(asked.network, grant.rotated_from),
     response: answer(asked, grant, generation, access, now),
   };

@@ -6,7 +6,7 @@ import { seconds } from "../primitives.ts";
 import type { Draft } from "../store/table.ts";
 import { authenticateClient } from "./client_auth.ts";
 import { readForm } from "../form.ts";
-import { endGrant } from "./grants.ts";
+import { endGrant, liveAccess } from "./grants.ts";
 import { throttled } from "./token.ts";
 import { findAccessEntry, isGenuine, parseAccessToken, parseRefreshToken } from "./tokens.ts";
 
@@ -67,9 +67,9 @@ function revokeRefreshToken(text: string, clientId: string, draft: Draft, deps: 
 function revokeAccessToken(text: string, clientId: string, draft: Draft, deps: Deps): Outcome {
   const token = parseAccessToken(text);
   const grant = token && draft.get("refresh_tokens", token.family);
-  const entry =
-    token && grant && findAccessEntry(grant, token.generation, token.proof, seconds(deps.now()));
-  if (!token || !grant || !entry) return { kind: "unknown" };
+  if (!token || !grant) return { kind: "unknown" };
+  const live = liveAccess(grant, deps, seconds(deps.now()));
+  if (!findAccessEntry(live, token.generation, token.proof)) return { kind: "unknown" };
   if (grant.client_id !== clientId) return { kind: "foreign" };
   draft.put("refresh_tokens", token.family, {
     ...grant,

@@ -89,15 +89,12 @@ export function accessToken(
   return { text: `pat_${family}.${generation}.${proof}`, entry: { ...entry, hash: sha256(proof) } };
 }
 
-/** The live entry that an access token proves, if any. `now` in epoch seconds. */
+/** The one of these entries that an access token proves, if any. */
 export function findAccessEntry(
-  grant: Grant,
+  entries: readonly AccessEntry[],
   generation: number,
   proof: string,
-  now: number,
 ): AccessEntry | undefined {
   const hash = sha256(proof);
-  return grant.access.find(
-    (entry) => entry.generation === generation && entry.expires_at > now && equal(entry.hash, hash),
-  );
+  return entries.find((entry) => entry.generation === generation && equal(entry.hash, hash));
 }

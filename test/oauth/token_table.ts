@@ -94,7 +94,7 @@ function rowOf(family: Family, asked: RefreshRequest, now: number): Row {
   const { generation: p } = asked;
   if (p > g) return "forward";
   if (p === g) return "normal";
-  const age = now - family.rotatedAt;
+  const age = Math.abs(now - family.rotatedAt);
   const isSibling = age <= SIBLING_GRACE && network(asked.address) === family.rotatedFrom;
   const again = age <= GRACE || family.used < g || isSibling;
   return p >= family.follows && again ? "again" : "superseded";
@@ -121,17 +121,20 @@ export function refresh(family: Family, asked: RefreshRequest, now: number): Out
 const answer = (generation: number, access: Access, now: number): string =>
   `200 refresh ${generation}, access ${access.generation} "${access.scope}" for ${access.endsAt - now} s`;
 
+/** None of a family that was used in the future. */
+const liveOf = ({ access, lastUsedAt }: Family, now: number): Access[] =>
+  access.filter(({ endsAt }) => endsAt > now && lastUsedAt <= now + ACCESS_TTL);
+
 function withAccess(family: Family, added: Access, now: number): Access[] {
   const isOther = (entry: Access): boolean =>
     entry.generation !== added.generation || entry.scope !== added.scope;
-  const live = family.access.filter((entry) => entry.endsAt > now && isOther(entry));
-  return [...live, added].slice(-LIVE_ACCESS);
+  return [...liveOf(family, now).filter(isOther), added].slice(-LIVE_ACCESS);
 }
 
 function answerAgain(family: Family, scope: string, now: number): Outcome {
   const { generation } = family;
-  const known = family.access.find(
-    (entry) => entry.generation === generation && entry.scope === scope && entry.endsAt > now,
+  const known = liveOf(family, now).find(
+    (entry) => entry.generation === generation && entry.scope === scope,
   );
   if (known) return { answer: answer(generation, known, now), next: family };
   const renewed = { generation, scope, endsAt: Math.min(now + ACCESS_TTL, family.endsAt) };
@@ -171,9 +174,8 @@ function isLive(family: Family, token: Omit<Access, "endsAt">, now: number): boo
   return (
     family.alive &&
     now < family.endsAt &&
-    family.access.some(
-      ({ generation, scope, endsAt }) =>
-        generation === token.generation && scope === token.scope && endsAt > now,
+    liveOf(family, now).some(
+      ({ generation, scope }) => generation === token.generation && scope === token.scope,
     )
   );
 }
