@@ -1,5 +1,6 @@
 // RFC 6749 §6, OAuth 2.1 §4.3: the refresh_token grant. Refresh tokens carry a generation; this file is the table that
-// says what each generation gets: the next token, the same answer again, a step forward, or the end of the family.
+// says what each generation gets: the next token, the same answer again, a step forward, or the end of the family. What time
+// alone would refuse waits while the clock is in doubt.
 import { sentBy } from "../audit.ts";
 import type { Call, Deps } from "../deps.ts";
 import { OAuthError } from "../errors.ts";
@@ -95,6 +96,13 @@ export async function refresh(
 const dead = (detail: string): OAuthError =>
   new OAuthError("invalid_grant", "the refresh token is not valid, log in again", { detail });
 
+// RFC 6749 §5.2: clients throw the token away on invalid_grant, so a clock that may be wrong must not say it.
+const undecided = (): OAuthError =>
+  new OAuthError("temporarily_unavailable", "the server's clock may be wrong, try again later", {
+    detail: "the clock does not fit the data folder, and by it this token comes too late",
+    headers: { "retry-after": "60" },
+  });
+
 const refused = (error: OAuthError): Outcome => ({ kind: "refused", error });
 
 function decide(asked: Asked, draft: Draft, deps: Deps): Outcome {
@@ -104,17 +112,20 @@ function decide(asked: Asked, draft: Draft, deps: Deps): Outcome {
   if (!isGenuine(token, grant)) return refused(dead("wrong secret or tag"));
   // RFC 6749 §10.4: bound to the client. A public client's id is no secret, so the family of the other one stays.
   if (grant.client_id !== asked.clientId) return refused(dead("refresh token of another client"));
-  if (grant.expires_at <= now) return refused(dead("the grant is past its absolute end"));
 
   const presented = token.generation;
   const current = grant.generation;
-  const idle = grant.last_used_at + deps.config.refreshIdleTtl <= now;
-  if (presented > current) return rotate(asked, grant, presented, draft, deps);
   const follows = grant.follows ?? current - 1;
-  if (presented < follows || (presented < current && !mayReplay(asked, grant, deps)))
-    return { kind: "reused" };
-  if (idle) return refused(dead("idle for too long"));
-  if (presented === current) return rotate(asked, grant, current, draft, deps);
+  const isOver = grant.expires_at <= now;
+  const isLate = presented < current && !mayReplay(asked, grant, deps);
+  const isIdle = presented <= current && grant.last_used_at + deps.config.refreshIdleTtl <= now;
+  const isDoubted = deps.store.clockMayBeAhead();
+  if (isOver && !isDoubted) return refused(dead("the grant is past its absolute end"));
+  if (presented < follows) return { kind: "reused" };
+  if (isDoubted && (isOver || isLate || isIdle)) return refused(undecided());
+  if (isLate) return { kind: "reused" };
+  if (isIdle) return refused(dead("idle for too long"));
+  if (presented >= current) return rotate(asked, grant, presented, draft, deps);
   // RFC 7009 §2.1: a revoked access token is not handed out again; the retry gets the next generation instead, and so
   // do those of its siblings.
   if ((grant.revoked_generation ?? 0) >= current)

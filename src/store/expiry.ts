@@ -17,6 +17,8 @@ export interface FolderClock {
    * jumps while the process runs is replaced by counting.
    */
   time(): number;
+  /** Whether that time is the clock's only because it may tell of a long rest: it may as well be years ahead. */
+  mayBeAhead(): boolean;
   /** The time (epoch ms) to write down: a doubtful clock must not become the yardstick of the next start. */
   stamp(): number;
 }
@@ -56,6 +58,7 @@ export function folderClock(
     plausible: () => believe() !== undefined,
     // A clock that is far ahead right at the start may tell of a long rest, after which what has expired is over.
     time: () => believe() ?? (everBelieved ? counted() : Math.max(counted(), now())),
+    mayBeAhead: () => believe() === undefined && !everBelieved && now() > counted(),
     stamp: () => believe() ?? counted(),
   };
 }

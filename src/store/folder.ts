@@ -5,7 +5,7 @@ import { dirname } from "node:path";
 import { FatalError, reason } from "../errors.ts";
 import { seconds } from "../primitives.ts";
 import type { Base } from "./candidates.ts";
-import { folderClock } from "./expiry.ts";
+import { type FolderClock, folderClock } from "./expiry.ts";
 import {
   type Counters,
   type DataFolder,
@@ -138,7 +138,7 @@ async function openLocked(
   // An edit counts once it is sealed: no journal may stand above it before.
   if (snapshot?.edited) await running.compact().catch(refuseEdit);
   await running.settle(!main?.isGood && (snapshot ?? main) !== undefined);
-  return tablesOf(running, { now: clock.time, monotonic }, counters, isNew);
+  return tablesOf(running, clock, monotonic, counters, isNew);
 }
 
 // 2. Our temporary files are from writes that never came to their end.
@@ -224,11 +224,13 @@ const otherSettings = (): FatalError =>
 
 function tablesOf(
   { memory, update, revoke, compact, close }: Running,
-  clocks: Pick<StoreOptions, "now" | "monotonic">,
+  clock: FolderClock,
+  monotonic: () => number,
   counters: Counters,
   isNew: boolean,
 ): OpenStore {
   const { tables } = memory;
+  const clocks = { now: clock.time, monotonic };
   return {
     clients: durableTable("clients", tables.clients, update),
     refresh_tokens: durableTable("refresh_tokens", tables.refresh_tokens, update),
@@ -241,7 +243,8 @@ function tablesOf(
     isNew,
     counters,
     size: (table) => tables[table].size,
-    now: clocks.now,
+    now: clock.time,
+    clockMayBeAhead: clock.mayBeAhead,
     update,
     revoke,
     compact,

@@ -52,6 +52,8 @@ export interface Store extends DurableTables {
    * retried before any other write; the call rejects with StoreUnavailable all the same. `change` may run twice.
    */
   revoke<R>(change: (draft: Draft) => R): Promise<R>;
+  /** Whether the clock may be years ahead, for all that the folder knows: by time alone nothing is over for good then. */
+  clockMayBeAhead(): boolean;
   /** Finishes queued commits, writes the snapshot, releases the lock. */
   close(): Promise<void>;
 }

@@ -125,7 +125,11 @@ export const catalogue: readonly CatalogueEntry[] = [
     id: "F24",
     fault: "a clock set forward or back, while running and across a restart",
     cases: CLOCKS,
-    tests: [["store/expiry.test.ts", "a folder under a wrong clock"]],
+    tests: [
+      ["store/expiry.test.ts", "a folder under a wrong clock"],
+      ["oauth/clocks.test.ts", "80 days ahead at a start, and right again"],
+      ["oauth/clocks.test.ts", "more than 90 days ahead at a start"],
+    ],
   },
   { id: "F25", fault: "no clock at boot: 1970", cases: CLOCKS },
   {

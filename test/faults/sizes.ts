@@ -27,7 +27,7 @@ export const sizes = {
   upstreams: { sample: 1, nightly: 10, long: 100 },
   "large folders": { sample: 1, nightly: 5, long: 50 },
   sweeps: { sample: 200, nightly: 10_000, long: 100_000 },
-  clocks: { sample: 5, nightly: 30, long: 300 },
+  clocks: { sample: 7, nightly: 30, long: 300 },
   "locks left": { sample: 4, nightly: 50, long: 500 },
   "locks raced": { sample: 1, nightly: 10, long: 100 },
   "locks held": { sample: 2, nightly: 6, long: 60 },

@@ -1,6 +1,7 @@
 // A clock that is wrong for a while: what was expired or superseded stays so when it is right again, and nobody is told that a
 // login is over when only a doubted clock says so.
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
+import { cpSync, rmSync } from "node:fs";
 import {
   Browser,
   type Login,
@@ -10,6 +11,7 @@ import {
   logIn,
   refreshWith,
   startServer,
+  temporaryFolder,
   testClock,
 } from "../server.ts";
 
@@ -112,6 +114,79 @@ describe("80 days ahead at a start, and right again", () => {
       pass(10 * HOUR);
     }
     expect(await seen()).toBe(303);
+  });
+});
+
+describe("more than 90 days ahead at a start", () => {
+  /** RFC 6749 §5.2 has no code for it; clients keep their tokens on this one. */
+  async function expectPutOff(token: string, from?: string): Promise<void> {
+    const response = await asked(token, from);
+    expect([response.status, response.headers.get("retry-after")]).toEqual([503, "60"]);
+    expect(await response.json()).toMatchObject({ error: "temporarily_unavailable" });
+  }
+  const grants = () => server.deps.store.refresh_tokens.list();
+
+  test.each([
+    ["idle for too long", 100 * DAY],
+    ["past its absolute end", 3650 * DAY],
+  ])("%s is 503 and changes nothing; right again, everybody is in", async (_, ahead) => {
+    const before = await grants();
+    await restartAhead(ahead);
+    // RFC 6750 §3.1: what a client does about it is to refresh.
+    expect(await call(login.tokens)).toBe(401);
+    await expectPutOff(login.tokens.refresh_token);
+    expect(await grants()).toEqual(before);
+    server.clock.advance(-ahead);
+    expect(await call(login.tokens)).toBe(200);
+    await refreshed(login.tokens.refresh_token);
+  });
+
+  test("a day later the clock is believed: 400", async () => {
+    await restartAhead(100 * DAY);
+    pass(DAY - 1);
+    await expectPutOff(login.tokens.refresh_token);
+    pass(1);
+    expect((await asked(login.tokens.refresh_token)).status).toBe(400);
+  });
+
+  test("a used token's predecessor is put off while its windows may be open, and ends the login then", async () => {
+    const second = await refreshed(login.tokens.refresh_token);
+    expect(await call(second)).toBe(200);
+    await restartAhead(100 * DAY);
+    await expectPutOff(login.tokens.refresh_token, STRANGER);
+    server.clock.advance(-100 * DAY);
+    expect((await asked(login.tokens.refresh_token, STRANGER)).status).toBe(200);
+    pass(HOUR);
+    expect((await asked(login.tokens.refresh_token, STRANGER)).status).toBe(400);
+    expect(await grants()).toEqual([]);
+  });
+
+  test.each([100, 3650])("a token older than that ends the login, %d days ahead", async (days) => {
+    const second = await refreshed(login.tokens.refresh_token);
+    await refreshed(second.refresh_token);
+    await restartAhead(days * DAY);
+    expect((await asked(login.tokens.refresh_token)).status).toBe(400);
+    expect(await grants()).toEqual([]);
+  });
+
+  test("a token that the folder does not know yet goes forward, before the absolute end", async () => {
+    const folder = temporaryFolder();
+    cpSync(server.folder, folder, { recursive: true });
+    const second = await refreshed(login.tokens.refresh_token);
+    await server.close();
+    server = await startServer({ folder, clock: server.clock, monotonic: () => running * 1000 });
+    await restartAhead(100 * DAY);
+    expect((await refreshed(second.refresh_token)).refresh_token.split(".")[1]).toBe("3");
+    rmSync(folder, { recursive: true });
+  });
+
+  test("while it runs it counts by itself: nothing is put off", async () => {
+    const second = await refreshed(login.tokens.refresh_token);
+    expect(await call(second)).toBe(200);
+    server.clock.advance(3650 * DAY);
+    expect(await call(second)).toBe(200);
+    pass(HOUR + 1);
+    expect((await asked(login.tokens.refresh_token)).status).toBe(400);
   });
 });
 

@@ -66,6 +66,7 @@ export interface RefreshSent extends RefreshRequest, Sent {
 
 export function refreshRequest(world: World, login: Login, sent: RefreshSent): Request {
   const { now } = world;
+  const doubted = world.clockIsDoubted;
   const token = login.refreshTokens.get(sent.generation) ?? "";
   const fields = {
     ...(sent.scope !== undefined && { scope: sent.scope }),
@@ -83,7 +84,7 @@ export function refreshRequest(world: World, login: Login, sent: RefreshSent): R
       return read(response, login);
     },
     outcomes: (family) => {
-      const table = refresh(family, sent, now);
+      const table = refresh(family, sent, now, doubted);
       const held = table.ends ? [{ answer: UNAVAILABLE, next: DEAD }] : [];
       // A disk that refuses others refuses this one before it was looked at.
       const unseen = table.ends && world.isAlone ? [] : [{ answer: UNAVAILABLE, next: family }];

@@ -100,13 +100,23 @@ function rowOf(family: Family, asked: RefreshRequest, now: number): Row {
   return p >= family.follows && again ? "again" : "superseded";
 }
 
-export function refresh(family: Family, asked: RefreshRequest, now: number): Outcome {
+/** @param doubted the clock may be years ahead: what time alone would refuse waits */
+export function refresh(
+  family: Family,
+  asked: RefreshRequest,
+  now: number,
+  doubted: boolean,
+): Outcome {
   const unchanged = (answer: string): Outcome => ({ answer, next: family });
-  if (!family.alive || now >= family.endsAt) return unchanged("400 invalid_grant");
+  const over = now >= family.endsAt;
+  if (!family.alive || (over && !doubted)) return unchanged("400 invalid_grant");
   const row = rowOf(family, asked, now);
+  const idle = now >= family.lastUsedAt + IDLE_TTL && row !== "forward";
+  const late = row === "superseded" && asked.generation >= family.follows;
+  if (doubted && (late || ((over || idle) && row !== "superseded")))
+    return unchanged("503 temporarily_unavailable");
   if (row === "superseded") return { answer: "400 invalid_grant", next: family, ends: true };
-  const idle = now >= family.lastUsedAt + IDLE_TTL;
-  if (idle && row !== "forward") return unchanged("400 invalid_grant");
+  if (idle) return unchanged("400 invalid_grant");
   if (asked.foreignResource) return unchanged("400 invalid_target");
   const scope = asked.scope ?? SCOPES;
   if (!scope.split(" ").every((word) => SCOPES.split(" ").includes(word))) {

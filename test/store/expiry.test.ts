@@ -201,12 +201,12 @@ describe("the clock", () => {
 describe("the time to decide by", () => {
   const begin = (off: number, newest: number | undefined = START) => {
     const clock = testClock(START + off);
-    const { time } = folderClock(
+    const { time, mayBeAhead } = folderClock(
       newest,
       () => clock.wall,
       () => clock.running,
     );
-    return { clock, time };
+    return { clock, time, mayBeAhead };
   };
 
   test.each([
@@ -240,6 +240,31 @@ describe("the time to decide by", () => {
     expect(time()).toBe(START + 3650 * DAY);
     clock.wall = START + 7;
     expect(time()).toBe(START + 7);
+  });
+
+  test.each<[string, number, boolean]>([
+    ["right", DAY, false],
+    ["90 days ahead", 90 * DAY, false],
+    ["further ahead", 91 * DAY, true],
+    ["behind", -DAY, false],
+  ])(
+    "under a clock that is %s may be ahead: until the clock is right or a day has gone by",
+    (_, off, ahead) => {
+      const { clock, mayBeAhead } = begin(off);
+      expect(mayBeAhead()).toBe(ahead);
+      clock.wait(DAY - 1);
+      expect(mayBeAhead()).toBe(ahead);
+      clock.wait(1);
+      expect(mayBeAhead()).toBe(false);
+    },
+  );
+
+  test("is not ahead when the clock was right before, or is again", () => {
+    const { clock, mayBeAhead } = begin(91 * DAY);
+    clock.wall = START + 7;
+    expect(mayBeAhead()).toBe(false);
+    clock.wall += 3650 * DAY;
+    expect(mayBeAhead()).toBe(false);
   });
 
   test("is never before there was any Postern, however long the clock says so", () => {
