@@ -28,6 +28,9 @@ export function contentOf(path: string): Content {
   return new Map(names.map((name) => [name, readFileSync(join(path, name))]));
 }
 
+export const isSame = (a: Content, b: Content): boolean =>
+  a.size === b.size && [...a].every(([name, bytes]) => b.get(name)?.equals(bytes));
+
 /** What a start makes of the files, without a disk. @throws {FatalError} as a start does */
 export const recoverContent = (content: Content): Recovered =>
   recover({

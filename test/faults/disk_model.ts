@@ -41,9 +41,15 @@ export interface Moment {
 const TRACED =
   "openat,close,write,pwrite64,writev,pwritev,pwritev2,ftruncate,truncate,fallocate,fsync,fdatasync," +
   "rename,renameat,renameat2,link,linkat,unlink,unlinkat,copy_file_range,sendfile,io_uring_setup";
+/** Microseconds that a sync of a program takes longer which is to be killed in the middle of one. */
+const SLOW = 3_000;
 /** Starts a program so that `output` becomes its recording. */
-export const recordingCommand = (output: string): string[] =>
-  `strace -f -xx -s 9000000 -e signal=none -e trace=${TRACED} -o`.split(" ").concat(output);
+export const recordingCommand = (output: string, isSlow = false): string[] => {
+  const slow = isSlow ? ` -e inject=fsync,fdatasync:delay_enter=${SLOW}` : "";
+  return `strace -f -xx -s 9000000 -e signal=none -e trace=${TRACED}${slow} -o`
+    .split(" ")
+    .concat(output);
+};
 
 /** A system call that ended; `began` and `ended` order the starts and ends of all of them. */
 interface Call {
@@ -58,9 +64,11 @@ const WHOLE = /^(\d+) +(\w+)\((.*)\) += (-?\d+)/;
 const BEGUN = /^(\d+) +(\w+)\((.*) <unfinished \.\.\.>$/;
 const RESUMED = /^(\d+) +<\.\.\. (\w+) resumed>(.*)\) += (-?\d+)/;
 
-function* callsOf(recording: string): Generator<Call> {
+/** @param from number of its first line among those of all recordings */
+function* callsOf(recording: string, from: number): Generator<Call> {
   const waiting = new Map<string, { words: string; began: number }>();
-  for (const [line, text] of recording.split("\n").entries()) {
+  for (const [index, text] of recording.split("\n").entries()) {
+    const line = from + index;
     const whole = WHOLE.exec(text);
     const [, thread = "", name = "", words = "", result] =
       whole ?? RESUMED.exec(text) ?? BEGUN.exec(text) ?? [];
@@ -85,30 +93,51 @@ type Descriptors = Map<number, DiskFile | "folder">;
 
 export interface ReplayOptions {
   readonly folder: string;
-  /** What was there, durable, before the program began. */
+  /** What was there before the program began. */
   readonly before: Content;
+  /** Whether that was durable; else it was copied a moment ago. */
+  readonly isSynced: boolean;
   /** Which names of the folder are of interest. */
   readonly counts: (name: string) => boolean;
 }
 
 /**
- * Goes through a recording. Every yielded moment is one that may be the last.
- * @throws {Error} the program did something that the model does not know
+ * Goes through the recordings of programs of which each ended before the next began, by a kill or by itself: what was not
+ * synced by then waits on. Every yielded moment is one that may be the last.
+ * @throws {Error} a program did something that the model does not know
  */
-export function* replay(recording: string, options: ReplayOptions): Generator<Moment> {
-  const before = [...options.before].map(
-    ([name, synced]) => [name, { synced, writes: [] }] as const,
-  );
-  const names: Names = new Map(before);
-  const disk: Disk = { synced: new Map(names), changes: [], names };
-  const open: Descriptors = new Map();
-  for (const call of callsOf(recording)) {
-    if (call.result < 0) continue;
-    const said = call.name === "write" && call.words.startsWith("1,");
-    if (!said && !takeStep(disk, open, call, options)) continue;
-    yield { call: call.name, disk, said: said ? (textsOf(call)[0]?.toString() ?? "") : "" };
+export function* replay(recordings: readonly string[], options: ReplayOptions): Generator<Moment> {
+  const disk = diskOf(options);
+  let lines = 0;
+  for (const recording of recordings) {
+    const open: Descriptors = new Map();
+    for (const call of callsOf(recording, lines)) {
+      if (call.result < 0) continue;
+      const said = call.name === "write" && call.words.startsWith("1,");
+      if (!said && !takeStep(disk, open, call, options)) continue;
+      yield { call: call.name, disk, said: said ? (textsOf(call)[0]?.toString() ?? "") : "" };
+    }
+    lines += recording.split("\n").length;
   }
 }
+
+function diskOf({ before, isSynced }: ReplayOptions): Disk {
+  const disk: Disk = { synced: new Map(), changes: [], names: new Map() };
+  for (const [name, bytes] of before) {
+    const write: Write = { position: 0, bytes, ended: -1 };
+    const file: DiskFile = isSynced
+      ? { synced: bytes, writes: [] }
+      : { synced: Buffer.alloc(0), writes: [write] };
+    change(disk, -1, (names) => void names.set(name, file));
+    if (isSynced) disk.synced.set(name, file);
+  }
+  if (isSynced) disk.changes = [];
+  return disk;
+}
+
+/** What the program finds in the folder. */
+export const contentNow = ({ names }: Disk): Content =>
+  new Map([...names].map(([name, { synced, writes }]) => [name, written(synced, writes)]));
 
 /** The strings among the arguments. */
 const textsOf = ({ words }: Call): Buffer[] =>

@@ -1,13 +1,15 @@
 // The real store through everything that it writes, for a recording of its system calls: setup, registrations, consents,
-// rotations beside snapshots, revocations, journals that go, a clean stop and a start after it. Arguments: folder, seed.
-// Says each change before it asks for it, and again when it was answered.
+// rotations beside snapshots, revocations, journals that go, a clean stop and a start after it. Arguments: folder, seed, and
+// the milliseconds after which it is killed, if it is. Says what it loaded, each change before it asks for it, and again when
+// it was answered.
 import { writeSync } from "node:fs";
 import { type OpenStore, openStore } from "../../src/store/folder.ts";
 import type { Client, Grant, TableName, Tables } from "../../src/store/records.ts";
 import { START, clientRecord, grantRecord } from "../store/folders.ts";
+import { textOfStore } from "./contents.ts";
 import { seeded } from "./report.ts";
 
-const [path = "", seed = "1"] = process.argv.slice(2);
+const [path = "", seed = "1", life] = process.argv.slice(2);
 const random = seeded(Number(seed));
 const HOUR = 3_600_000;
 
@@ -31,8 +33,9 @@ async function change(store: OpenStore, puts: readonly Put[], ends = false): Pro
   say(`done ${number}`);
 }
 
-const open = (): Promise<OpenStore> =>
-  openStore({
+async function open(): Promise<OpenStore> {
+  asked = 0;
+  const store = await openStore({
     path,
     issuer: "http://localhost:7676",
     now: () => START + Math.floor(clock()),
@@ -43,6 +46,9 @@ const open = (): Promise<OpenStore> =>
     spareSpace: 0,
     groupChanges: 3,
   });
+  say(`loaded ${await textOfStore(store)}`);
+  return store;
+}
 
 const grants = new Map<string, Grant>();
 let made = 0;
@@ -99,6 +105,7 @@ async function load(store: OpenStore, count: number): Promise<void> {
 }
 
 const first = await open();
+if (life !== undefined) setTimeout(() => process.kill(process.pid, "SIGKILL"), Number(life));
 if (first.isNew) await setUp(first);
 else for (const [id, grant] of await first.refresh_tokens.list()) grants.set(id, grant);
 await load(first, 6);

@@ -18,7 +18,7 @@ export const sizes = {
   "damaged files": { sample: 4_000, nightly: 60_000, long: 1_000_000 },
   "damaged folders": { sample: 1, nightly: 3, long: 30 },
   "changed folders": { sample: 1, nightly: 5, long: 50 },
-  "power cuts": { sample: 6, nightly: 60, long: 600 },
+  "power cuts": { sample: 8, nightly: 80, long: 600 },
   "hot copies": { sample: 8, nightly: 100, long: 1_000 },
   "hot copies by rsync": { sample: 1, nightly: 20, long: 200 },
   "old copies": { sample: 2, nightly: 30, long: 300 },

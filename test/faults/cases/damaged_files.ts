@@ -6,6 +6,7 @@ import { START, clientRecord, grantRecord, small } from "../../store/folders.ts"
 import {
   type Content,
   contentOf,
+  isSame,
   openHere,
   recoverContent,
   textOf,
@@ -175,6 +176,3 @@ async function goOn(
     if (textOf(again.tables) !== found) report.find("lost", "the next start finds another state");
   }
 }
-
-const isSame = (a: Content, b: Content): boolean =>
-  a.size === b.size && [...a].every(([name, bytes]) => b.get(name)?.equals(bytes));
