@@ -20,6 +20,7 @@ import { cases as shortWrites } from "./cases/short_writes.ts";
 import { cases as superseded } from "./cases/superseded.ts";
 import { FailedStart, withPrograms } from "./program.ts";
 import { cases as sweeps } from "./cases/sweeps.ts";
+import { cases as twoFaults } from "./cases/two_faults.ts";
 import { cases as upstreams } from "./cases/upstreams.ts";
 import { type FaultCase, EnoughFound, type Report, newReport } from "./report.ts";
 
@@ -35,6 +36,7 @@ export const allCases: readonly FaultCase[] = [
   ...planted,
   ...damagedFiles,
   ...damagedFolders,
+  ...twoFaults,
   ...changedFolders,
   ...diskModel,
   ...powerCuts,

@@ -67,7 +67,7 @@ export const catalogue: readonly CatalogueEntry[] = [
   {
     id: "F12",
     fault: "a file cut off, flipped, filled with NUL, converted",
-    cases: [ANY_BYTE, DAMAGED],
+    cases: [ANY_BYTE, DAMAGED, "damage to a young folder or a restored one"],
   },
   {
     id: "F13",
@@ -147,7 +147,7 @@ export const catalogue: readonly CatalogueEntry[] = [
       "old copies laid over a running server",
     ],
     tests: [["cli/restore.test.ts", "copies 1, 10 and 1,000 rotations old"]],
-    note: "what was ended since is back: `restore --revoke-all`",
+    note: "what was ended since is back: `restore --revoke-all`; laid over a newer folder it may be refused with exit code 78",
   },
   {
     id: "F28",
@@ -240,6 +240,15 @@ export const catalogue: readonly CatalogueEntry[] = [
     id: "F45",
     fault: "a hundred restarts, twenty clients that race themselves",
     cases: ["restarts with twenty clients that race themselves"],
+  },
+  {
+    id: "F46",
+    fault: "a second fault before the first is mended",
+    cases: [
+      "a snapshot that failed or was killed, then damage",
+      "state.json changed while running, then a snapshot that fails",
+    ],
+    note: "refused only where nothing else in the folder has the state",
   },
 ];
 

@@ -66,7 +66,7 @@ async function setUpAgain(program: Program): Promise<void> {
 }
 
 /** Everybody refreshes until there is a new state.json, and a little longer. */
-async function outgrow(program: Program, { clients }: World): Promise<void> {
+export async function outgrow(program: Program, { clients }: World): Promise<void> {
   const path = join(program.folder, "state.json");
   const inode = (): number | undefined => statSync(path, { throwIfNoEntry: false })?.ino;
   const before = inode();

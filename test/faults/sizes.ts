@@ -17,6 +17,8 @@ export const sizes = {
   "power cuts on a model disk": { sample: 1_500, nightly: 40_000, long: 1_000_000 },
   "damaged files": { sample: 4_000, nightly: 60_000, long: 1_000_000 },
   "damaged folders": { sample: 1, nightly: 3, long: 30 },
+  "two faults": { sample: 6, nightly: 60, long: 600 },
+  "young and restored folders": { sample: 1, nightly: 10, long: 100 },
   "changed folders": { sample: 1, nightly: 5, long: 50 },
   "power cuts": { sample: 8, nightly: 80, long: 600 },
   "hot copies": { sample: 8, nightly: 100, long: 1_000 },

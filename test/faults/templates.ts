@@ -87,6 +87,11 @@ async function lived(end: NodeJS.Signals): Promise<Template> {
   return { folder, world };
 }
 
+/** As above, and stopped once: one generation of state.json, and journals from the beginning. */
+export async function young(): Promise<Template> {
+  return lived("SIGTERM");
+}
+
 /** As above, with two generations of state.json, and journals that the next one lets go. */
 export async function inUseForLong(): Promise<Template> {
   const { folder, world } = await lived("SIGTERM");
