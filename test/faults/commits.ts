@@ -81,9 +81,12 @@ export async function outgrow(program: Program, { clients }: World): Promise<voi
 const stop = (program: Program): Promise<unknown> =>
   Promise.race([program.kill("SIGTERM"), Bun.sleep(PATIENCE)]);
 
+/** Milliseconds until a start under strace serves: where flock fails, a lock that a kill left is one for ten seconds. */
+const STARTED = 25_000;
+
 /** A whole life: it starts, and it is told to stop. */
 async function startAndStop(program: Program): Promise<void> {
-  await untilReady(program, PATIENCE).catch(unanswered);
+  await untilReady(program, STARTED).catch(unanswered);
   await stop(program);
 }
 

@@ -1,6 +1,6 @@
 // File systems that lack something or take their time: no hard links, no sync of folders, no numbers that stay, slow syncs. What
 // was answered is there after kill -9, and both generations of the state are.
-import { appendFileSync, existsSync } from "node:fs";
+import { appendFileSync, existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { type World, createWorld, judge, logIn, processEnded, refresh } from "../model.ts";
 import { type Program, launch, startAgain, untilReady } from "../program.ts";
@@ -60,7 +60,8 @@ export const cases: readonly FaultCase[] = [
 async function live(path: string, { name, prefix }: FileSystem, report: Report): Promise<void> {
   report.tried(name);
   const folder = emptied(join(path, "data"));
-  await liveThrough({ folder, prefix: prefix(join(path, "log"), folder) }, report);
+  const log = join(path, "log");
+  await liveThrough({ folder, prefix: prefix(log, folder), log }, report);
 }
 
 /** An image layer below and a layer of the container above it, on a disk as containers have it. */
@@ -88,18 +89,26 @@ async function liveOnOverlay(path: string, report: Report): Promise<void> {
 interface Place {
   readonly folder: string;
   readonly prefix: readonly string[];
+  /** Where strace writes what it does, if it does. */
+  readonly log?: string;
   /** What every start tells. */
   readonly says?: string;
 }
 
 /** Kills and clean stops in turn, until there are two generations; then the newest is damaged. */
-async function liveThrough({ folder, prefix, says = "" }: Place, report: Report): Promise<void> {
+async function liveThrough(place: Place, report: Report): Promise<void> {
+  const { folder, prefix, log, says = "" } = place;
+  let isLacking = log === undefined;
   let program = await launch({ folder, prefix });
   await untilReady(program, PATIENCE);
   const world = await createWorld(program, 2);
   for (const signal of ["SIGKILL", "SIGTERM", "SIGTERM"] as const) {
     await change(program, world);
     await program.kill(signal);
+    // Each start begins its log anew.
+    if (log !== undefined) {
+      isLacking ||= /\((?:INJECTED|DELAYED)\)$/m.test(readFileSync(log, "utf8"));
+    }
     processEnded(world);
     program = await launch(program.options);
     await untilReady(program, PATIENCE);
@@ -107,6 +116,7 @@ async function liveThrough({ folder, prefix, says = "" }: Place, report: Report)
     await judge(program, world, report, { reuse: 0 });
   }
   await program.kill();
+  if (!isLacking) report.find("wrong", "the file system lacked nothing");
   if (!existsSync(join(folder, "state.json.prev"))) report.find("wrong", "one generation only");
   appendFileSync(join(folder, "state.json"), "damage");
   const again = await startAgain(program, { prefix: [] });
