@@ -5,7 +5,7 @@ import { rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { type Config, readConfig } from "../../src/config.ts";
 import { type GivenSettings, settingKeys, settings } from "../../src/settings.ts";
-import { freePort, programCommand } from "../process.ts";
+import { programCommand } from "../process.ts";
 import { temporaryFolder } from "../server.ts";
 import { forgetFakeTime } from "./faketime.ts";
 
@@ -63,22 +63,35 @@ export interface Program {
 /** The next start needed a hand, or took too long. */
 export class FailedStart extends Error {}
 
-const outside = new Set<Program>();
-const scopes = new AsyncLocalStorage<Set<Program>>();
+/** What was started within, and whether anything may be started there still. */
+interface Scope {
+  readonly programs: Set<Program>;
+  isOver: boolean;
+}
+const newScope = (): Scope => ({ programs: new Set(), isOver: false });
+
+const outside = newScope();
+const scopes = new AsyncLocalStorage<Scope>();
 const all = new Set<Program>();
 process.on("exit", () => {
   for (const program of all) program.signal("SIGKILL");
 });
 
-/** What is started within ends with it, whatever else runs beside it. */
+/** What is started within ends with it, whatever else runs beside it; what goes on nevertheless starts nothing more. */
 export function withPrograms<T>(run: () => Promise<T>): Promise<T> {
-  return scopes.run(new Set(), () => run().finally(stopPrograms));
+  const scope = newScope();
+  return scopes.run(scope, () =>
+    run().finally(() => {
+      scope.isOver = true;
+      return stopPrograms();
+    }),
+  );
 }
 
 /** Ends what was started here and still runs. */
 export async function stopPrograms(): Promise<void> {
-  const started = scopes.getStore() ?? outside;
-  await Promise.all([...started].map((program) => program.kill()));
+  const { programs } = scopes.getStore() ?? outside;
+  await Promise.all([...programs].map((program) => program.kill()));
 }
 
 /** Milliseconds that each start took, for people: the promise is about a machine that does nothing else. */
@@ -119,21 +132,31 @@ export function startAgain(
   return start({ folder, port, ...(settings && { settings }), ...changes });
 }
 
-/** Starts the program and does not wait for its answer. */
+/** Below those that the system gives to outgoing connections. */
+const PORTS = { from: 12_000, count: 8_000 };
+let port = Math.floor(Math.random() * PORTS.count);
+
+/** One that nobody else here ever gets: a program that is started again finds its port free, and answers there itself. */
+function ownPort(): number {
+  for (;;) {
+    const next = PORTS.from + (port++ % PORTS.count);
+    try {
+      Bun.listen({ hostname: "127.0.0.1", port: next, socket: { data: () => undefined } }).stop();
+      return next;
+    } catch {
+      // Somebody else's.
+    }
+  }
+}
+
+/** Starts the program and does not wait for its answer. @throws {Error} the case that starts it is over */
 export async function launch(given: ProgramOptions): Promise<Program> {
-  const options = { ...given, port: given.port ?? (await freePort()) };
-  const { folder, port, prefix = [], environment = {}, output } = options;
-  const flags = {
-    data: folder,
-    url: ISSUER,
-    host: "127.0.0.1",
-    port: String(port),
-    trustedProxies: "127.0.0.1",
-    rateLimits: "off",
-    upstream: upstreamUrl(),
-    ...options.settings,
-  };
+  const scope = scopes.getStore() ?? outside;
+  if (scope.isOver) throw new Error("a program is started after the end of its case");
+  const options = { ...given, port: given.port ?? ownPort() };
+  const flags = flagsOf(options);
   const config = readConfig(flags);
+  const { folder, prefix = [], environment = {}, output } = options;
   const child = Bun.spawn([...prefix, ...programCommand(), ...commandLine(flags)], {
     cwd: tmpdir(),
     env: { POSTERN_LOG_FORMAT: "text", ...environment },
@@ -160,11 +183,42 @@ export async function launch(given: ProgramOptions): Promise<Program> {
     exitCode: () => exitCode,
     stdout: printed[0].text,
     stderr: printed[1].text,
-    fetch: (path, init = {}, from = "203.0.113.7") => {
-      const url = new URL(path, config.origin).href.replace(
-        config.origin,
-        `http://127.0.0.1:${port}`,
-      );
+    ...requestsTo(config, options),
+    signal: (signal) => {
+      if (!hasEnded()) child.kill(signal);
+    },
+    kill: (signal = "SIGKILL") => {
+      program.signal(signal);
+      return exited;
+    },
+  };
+  register(program, scope);
+  void child.exited.then((code) => {
+    exitCode = code;
+    if ("FAKETIME_TIMESTAMP_FILE" in environment) forgetFakeTime(child.pid);
+  });
+  return program;
+}
+
+const flagsOf = ({ folder, port, settings }: Program["options"]): GivenSettings => ({
+  data: folder,
+  url: ISSUER,
+  host: "127.0.0.1",
+  port: String(port),
+  trustedProxies: "127.0.0.1",
+  rateLimits: "off",
+  upstream: upstreamUrl(),
+  ...settings,
+});
+
+/** How clients and the owner's verbs reach it. */
+function requestsTo(
+  { origin }: Config,
+  { folder, port }: Program["options"],
+): Pick<Program, "fetch" | "admin"> {
+  return {
+    fetch(path, init = {}, from = "203.0.113.7") {
+      const url = new URL(path, origin).href.replace(origin, `http://127.0.0.1:${port}`);
       const headers = new Headers(init.headers);
       headers.set("x-forwarded-for", from);
       const signal = AbortSignal.timeout(PATIENCE);
@@ -180,22 +234,16 @@ export async function launch(given: ProgramOptions): Promise<Program> {
           headers: { "content-type": "application/json" },
         }),
       }),
-    signal: (signal) => {
-      if (!hasEnded()) child.kill(signal);
-    },
-    kill: (signal = "SIGKILL") => {
-      program.signal(signal);
-      return exited;
-    },
   };
-  const started = scopes.getStore() ?? outside;
-  for (const programs of [started, all]) programs.add(program);
-  void child.exited.then((code) => {
-    exitCode = code;
-    for (const programs of [started, all]) programs.delete(program);
-    if ("FAKETIME_TIMESTAMP_FILE" in environment) forgetFakeTime(child.pid);
-  });
-  return program;
+}
+
+/** Known to those who end it, for as long as it runs. */
+function register(program: Program, { programs }: Scope): void {
+  for (const each of [programs, all]) each.add(program);
+  const forget = (): void => {
+    for (const each of [programs, all]) each.delete(program);
+  };
+  void program.exited.then(forget);
 }
 
 function commandLine(flags: GivenSettings): string[] {

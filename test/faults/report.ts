@@ -32,6 +32,8 @@ export interface Report {
   readonly random: Random;
   /** Counts one try; later findings are said to be of it. `what` names it: the point, the damage, the moment. */
   tried(what: string): void;
+  /** Names what is going on without counting it: the fault did not come. */
+  missed(what: string): void;
   find(kind: FindingKind, text: string): void;
 }
 
@@ -54,6 +56,9 @@ export function newReport(seed: number, untilFound = false): Report {
     random: seeded(seed),
     tried(what) {
       tries++;
+      trying = what;
+    },
+    missed(what) {
       trying = what;
     },
     find(kind, text) {
