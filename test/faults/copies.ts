@@ -1,7 +1,7 @@
 // Copies of a data folder, as people and backup programs make them while the server runs, and what a copy owes to the clients.
 import { closeSync, openSync, readSync, readdirSync, statSync, writeSync } from "node:fs";
 import { join } from "node:path";
-import { type ModelClient, type World, callTool, present, refresh } from "./model.ts";
+import { type ModelClient, type World, callTool, judgeDead, present, refresh } from "./model.ts";
 import type { Program } from "./program.ts";
 import type { Random, Report } from "./report.ts";
 
@@ -143,17 +143,12 @@ async function judgeIn(program: Program, client: ModelClient, report: Report): P
   const [old] = superseded;
   if (old === undefined || !report.random.chance(0.3)) return;
   const answer = await present(program, client, old);
-  if (answer.status !== 400) {
-    report.find("resurrected", `in a copy a superseded token is answered ${answer.status}`);
-  }
+  judgeDead("in a copy a superseded token", answer.status, [400], report);
 }
 
 async function judgeOut(program: Program, client: ModelClient, report: Report): Promise<void> {
-  const statuses = [
-    (await present(program, client, client.tokens.refresh_token)).status,
-    await callTool(program, client),
-  ];
-  if (statuses.includes(200)) {
-    report.find("resurrected", `in a copy a revoked login is answered ${statuses.join(", ")}`);
-  }
+  const { status } = await present(program, client, client.tokens.refresh_token);
+  judgeDead("in a copy a refresh of a revoked login", status, [400], report);
+  const call = await callTool(program, client);
+  judgeDead("in a copy a call of a revoked login", call, [401], report);
 }

@@ -332,20 +332,36 @@ async function judgePerhaps(program: Program, client: ModelClient, report: Repor
 }
 
 async function judgeEnded(program: Program, client: ModelClient, report: Report): Promise<void> {
-  const { previous, tokens } = client;
-  const statuses = [await callTool(program, client)];
+  const { previous, tokens, ended } = client;
+  judgeDead("a call of a revoked login", await callTool(program, client), [401], report);
+  // What holds in memory alone may have to be written first.
+  const wanted = ended === "held" ? [400, 503] : [400];
   for (const token of [tokens.refresh_token, previous]) {
-    if (token !== undefined) statuses.push((await present(program, client, token)).status);
+    if (token === undefined) continue;
+    const { status } = await present(program, client, token);
+    judgeDead("a refresh of a revoked login", status, wanted, report);
   }
-  if (statuses.includes(200)) {
-    report.find("resurrected", `a revoked login is answered ${statuses.join(", ")}`);
-  }
+}
+
+/** What is dead is refused as such: neither let in nor passed over. */
+export function judgeDead(
+  what: string,
+  status: Status,
+  wanted: readonly Status[],
+  report: Report,
+): void {
+  if (wanted.includes(status)) return;
+  report.find(status === 200 ? "resurrected" : "wrong", `${what} is answered ${status}`);
 }
 
 /** A superseded token comes back: it is refused, and it ends the login. */
 async function judgeReuse(program: Program, client: ModelClient, report: Report): Promise<void> {
   const { status } = await present(program, client, report.random.pick(client.superseded));
-  if (status !== 400) report.find("resurrected", `a superseded token is answered ${status}`);
+  judgeDead("a superseded token", status, [400], report);
+  if (status !== 400) {
+    markEnded(client, status === 503 ? 503 : 0);
+    return;
+  }
   client.ended = "yes";
   await judgeEnded(program, client, report);
 }

@@ -8,6 +8,7 @@ import {
   callTool,
   createWorld,
   judge,
+  judgeDead,
   present,
   processEnded,
   refresh,
@@ -64,8 +65,7 @@ async function presentAll(program: Program, world: World, report: Report): Promi
     const { previous, used } = client;
     if (previous === undefined) continue;
     const { status } = await present(program, client, previous);
-    if (used && status !== 400)
-      report.find("resurrected", `a superseded token is answered ${status}`);
+    if (used) judgeDead("a superseded token", status, [400], report);
     if (!used && status !== 200)
       report.find("lost", `a token whose answer was lost is answered ${status}`);
     // It may be a thief who presents it: the login is over.
