@@ -116,8 +116,8 @@ async function liveThrough(place: Place, report: Report): Promise<void> {
     await judge(program, world, report, { reuse: 0 });
   }
   await program.kill();
-  if (!isLacking) report.find("wrong", "the file system lacked nothing");
   if (!existsSync(join(folder, "state.json.prev"))) report.find("wrong", "one generation only");
+  if (!isLacking) report.find("wrong", "the file system lacked nothing");
   appendFileSync(join(folder, "state.json"), "damage");
   const again = await startAgain(program, { prefix: [] });
   await judge(again, world, report);
