@@ -3,7 +3,7 @@ import { closeSync, openSync, readSync, readdirSync, statSync, writeSync } from 
 import { join } from "node:path";
 import { type ModelClient, type World, callTool, judgeDead, present, refresh } from "./model.ts";
 import type { Program } from "./program.ts";
-import type { Random, Report } from "./report.ts";
+import { type Random, type Report, shuffled } from "./report.ts";
 
 export type Copier = (from: string, to: string, random: Random) => Promise<void>;
 
@@ -81,11 +81,6 @@ async function copyFile(from: string, to: string, random: Random): Promise<void>
   }
   closeSync(source);
   closeSync(target);
-}
-
-function shuffled<T>(list: readonly T[], random: Random): T[] {
-  const keyed = list.map((item) => ({ item, key: random.next() }));
-  return keyed.toSorted((a, b) => a.key - b.key).map(({ item }) => item);
 }
 
 /** Adds about 40 KB to the journal and leaves nothing else: enough of them make the server write a snapshot. */

@@ -108,3 +108,8 @@ export function spread<T>(list: readonly T[], count: number): T[] {
   const chosen = new Set(Array.from({ length: count }, (_, index) => Math.round(index * step)));
   return list.filter((_, index) => chosen.has(index));
 }
+
+export function shuffled<T>(list: readonly T[], random: Random): T[] {
+  const keyed = list.map((item) => ({ item, key: random.next() }));
+  return keyed.toSorted((a, b) => a.key - b.key).map(({ item }) => item);
+}

@@ -1,5 +1,5 @@
 // Snapshots while the store runs: what is written, what is kept, what may leave, and what a copy made meanwhile holds.
-import { afterEach, describe, expect, test } from "bun:test";
+import { afterEach, beforeAll, describe, expect, test } from "bun:test";
 import {
   closeSync,
   existsSync,
@@ -18,6 +18,7 @@ import {
 import { readFile, readdir } from "node:fs/promises";
 import { join } from "node:path";
 import type { OpenStore } from "../../src/store/folder.ts";
+import { seeded, shuffled } from "../faults/report.ts";
 import {
   DAY,
   START,
@@ -301,11 +302,15 @@ describe("journals", () => {
 });
 
 describe("a copy made while running", () => {
+  const seed = Number(process.env["TEST_SEED"] ?? Date.now() % 1_000_000);
+  const random = seeded(seed);
+  beforeAll(() => console.log(`TEST_SEED=${seed}`));
+
   /** Reads a folder file by file in any order, as a copy tool would. */
   async function hotCopy(path: string): Promise<string> {
     const copy = freshFolder();
     const listed = (await readdir(path)).filter((name) => name !== ".lock");
-    for (const name of listed.toSorted(() => Math.random() - 0.5)) {
+    for (const name of shuffled(listed, random)) {
       const content = await readFile(join(path, name)).catch(() => undefined);
       if (content) writeFileSync(join(copy, name), content, { mode: 0o600 });
     }
