@@ -72,6 +72,7 @@ interface State extends CommitOptions {
   stopped: FatalError | undefined;
 }
 
+/** Milliseconds until what is owed to the disk is tried again. */
 const FIRST_RETRY = 1_000;
 const LONGEST_RETRY = 30_000;
 

@@ -1,5 +1,5 @@
 // Compaction: the state of one moment becomes state.json, the one before it state.json.prev, and journals that neither
-// needs leave after an hour. Groups go on meanwhile. The numbers are those of its steps.
+// needs leave after an hour. Groups go on meanwhile. The numbers are those of "A snapshot" in docs/store.md.
 import { lstatSync, renameSync, rmSync, statfsSync } from "node:fs";
 import { reason } from "../errors.ts";
 import { seconds } from "../primitives.ts";
@@ -69,6 +69,7 @@ export interface Compactor {
   secure(): Promise<void>;
 }
 
+/** Milliseconds. */
 const REST_AFTER_FAILURE = 600_000;
 
 interface State extends CompactionOptions {
@@ -204,7 +205,7 @@ async function save(state: State, { header, tables }: Moment): Promise<void> {
   }
   state.main = { rev, chain, identity, isGood: true };
   if (isKept) state.isPreviousDoubtful = false;
-  if (state.isPreviousDoubtful) await replacePrevious(state);
+  if (state.isPreviousDoubtful) await replacePrevious(state).catch(() => undefined);
 }
 
 async function replacePrevious(state: State): Promise<void> {

@@ -1,5 +1,5 @@
-// The data folder as a store: the steps of a start in their order, the tables on top, and the end. How each step works is
-// in the file that it calls.
+// The data folder as a store: the steps of "A start" in docs/store.md in their order, the tables on top, and the end. How
+// each step works is in the file that it calls.
 import { lstatSync, readdirSync, rmSync } from "node:fs";
 import { dirname } from "node:path";
 import { FatalError, reason } from "../errors.ts";
@@ -73,7 +73,9 @@ export interface OpenStore extends Store {
   compact(): Promise<void>;
 }
 
+/** Milliseconds. */
 const LOCK_WAIT = 10_000;
+/** Records that each table in memory holds at most. */
 const CODES = 256;
 const SESSIONS = 50;
 const ASSERTIONS = 1000;
@@ -119,10 +121,10 @@ async function openLocked(
   // 3 to 12.
   const recovered = recover(filesOf(folder, names));
   for (const found of recovered.notices) notice(found);
-  await syncLoaded(folder, names, counters);
   const moved = movedNotice(folder, recovered);
   if (moved) notice(moved);
   // 13.
+  await syncLoaded(folder, names, counters);
   const { snapshot } = recovered;
   const main = identity && mainOf(snapshot, identity);
   if (identity && snapshot?.name !== STATE) {

@@ -91,6 +91,7 @@ export interface JournalLine {
   readonly prev: string;
   readonly at: number;
   readonly sum: string;
+  /** Characters of the line and its end. */
   readonly length: number;
   /** The text of `ops`. */
   changes(): string;
@@ -127,7 +128,9 @@ export function readJournal(bytes: Buffer): JournalText {
     above = line?.sum ?? sumOf(raw);
     start += raw.length + 1;
   }
-  const badBytes = badFrom === undefined ? 0 : Buffer.byteLength(text.slice(badFrom));
+  // Good lines are as long as they were read; what is no UTF-8 is not.
+  const badBytes =
+    badFrom === undefined ? 0 : bytes.length - Buffer.byteLength(text.slice(0, badFrom));
   return { lines, badBytes, behind };
 }
 

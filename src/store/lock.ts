@@ -21,6 +21,7 @@ export interface FolderLock {
   release(): void;
 }
 
+/** Milliseconds: between two tries, until a sign is stale, between two touches of it. */
 const POLL = 100;
 const STALE = 10_000;
 const UPDATE = 5_000;

@@ -1,5 +1,5 @@
 // Recovery: which snapshot and which lines of which journals are the state. A function of the files alone: it writes
-// nothing. The numbers are those of the steps of a start, which folder.ts goes through.
+// nothing. The numbers are those of "A start" in docs/store.md.
 import { reason } from "../errors.ts";
 import {
   type Base,

@@ -14,7 +14,9 @@ export interface Retention {
   readonly monotonic: () => number;
 }
 
+/** Bytes in which a header stands. */
 const START = 4096;
+/** Milliseconds. */
 const HOUR = 3_600_000;
 
 /** Removes, oldest first, so that what stays is always one unbroken history. */
