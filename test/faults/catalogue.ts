@@ -135,7 +135,7 @@ export const catalogue: readonly CatalogueEntry[] = [
   {
     id: "F26",
     fault: "copies made while running, in any order of files",
-    cases: ["hot copies under load", "hot copies by rsync"],
+    cases: ["hot copies under load", "hot copies by rsync", "archives of a live folder, restored"],
     tests: [["cli/backup.test.ts", "hot backups under load"]],
   },
   {

@@ -156,6 +156,11 @@ function* rewritten(intact: Intact, name: string, bytes: Buffer): Generator<Dama
     const damage = made(intact, name, what, () => Buffer.from(content));
     yield lastOr(intact, name, what === "empty" || what === "all NUL", damage);
   }
+  // Alone it would be a whole folder, of which nobody can know that it was another.
+  const foreign = intact.content.size > 1 ? intact.other.get(name) : undefined;
+  if (!foreign) return;
+  const swapped = made(intact, name, "of another history", () => foreign);
+  yield { ...swapped, may: ["newest", "refused"] };
   yield lastOr(
     intact,
     name,

@@ -23,6 +23,7 @@ export const sizes = {
   "power cuts": { sample: 8, nightly: 80, long: 600 },
   "hot copies": { sample: 8, nightly: 100, long: 1_000 },
   "hot copies by rsync": { sample: 1, nightly: 20, long: 200 },
+  "hot archives": { sample: 2, nightly: 30, long: 300 },
   "old copies": { sample: 2, nightly: 30, long: 300 },
   resources: { sample: 1, nightly: 20, long: 200 },
   "file systems": { sample: 1, nightly: 10, long: 100 },

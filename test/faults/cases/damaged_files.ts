@@ -1,6 +1,7 @@
 // Damage to any one file of a folder, byte for byte, opened by the real recovery: it comes to the newest state, or is refused
 // and left as it is. Only the end of the last journal may be taken for a change that was never answered.
 import { join } from "node:path";
+import { PREVIOUS } from "../../../src/store/files.ts";
 import { FatalError } from "../../../src/errors.ts";
 import { START, clientRecord, grantRecord, small } from "../../store/folders.ts";
 import {
@@ -52,29 +53,45 @@ async function judgeAll(
 }
 
 async function intactFolders(path: string): Promise<Intact[]> {
-  const [[young, old], [otherYoung, otherOld]] = [
-    await live(path, "this"),
-    await live(path, "other"),
-  ];
+  const [these, others] = [await live(path, "this"), await live(path, "other")];
   const without = ({ content, told }: Lived, ...names: string[]): Lived => ({
     content: new Map([...content].filter(([name]) => !names.includes(name))),
     told,
   });
-  const names = [...old.content.keys()];
-  const spare = names.filter(
-    (name) => name !== names.findLast((each) => each.startsWith("journal")),
-  );
-  const make = (name: string, lived: Lived, spares: string[], other: Content): Intact => ({
+  const make = (
+    name: string,
+    lived: Lived,
+    spares: (names: readonly string[]) => readonly string[],
+    other: Lived,
+  ): Intact => ({
     ...lived,
     name,
-    spare: new Set(spares),
-    other,
+    spare: new Set(spares([...lived.content.keys()])),
+    other: other.content,
   });
+  const isJournal = (name: string): boolean => name.startsWith("journal");
+  const allButLast = (names: readonly string[]): string[] =>
+    names.filter((name) => name !== names.findLast(isJournal));
+  const none = (): string[] => [];
   return [
-    make("two generations", old, spare, otherOld.content),
-    make("one generation", without(old, "state.json"), spare.slice(0, 1), otherOld.content),
-    make("journals alone", young, [], otherYoung.content),
+    make("two generations", these.old, allButLast, others.old),
+    make(
+      "one generation",
+      without(these.old, "state.json"),
+      (names) => names.slice(0, 1),
+      others.old,
+    ),
+    make("a first generation", without(these.first, PREVIOUS), allButLast, others.first),
+    make("journals alone", these.young, none, others.young),
+    make("state.json alone", stateOf(these.first), none, others.first),
   ];
+}
+
+/** As a backup has it. */
+function stateOf({ content, told }: Lived): Lived {
+  const state = content.get("state.json") ?? Buffer.alloc(0);
+  const { rev } = JSON.parse(state.toString()) as { rev: number };
+  return { content: new Map([["state.json", state]]), told: told.slice(0, rev + 1) };
 }
 
 interface Lived {
@@ -82,8 +99,11 @@ interface Lived {
   readonly told: readonly string[];
 }
 
-/** A folder that was killed twice and has no snapshot yet, and the same folder two snapshots later. */
-async function live(path: string, history: string): Promise<[young: Lived, old: Lived]> {
+/** A folder that was killed twice and has no snapshot yet, the same with its first, and with its third. */
+async function live(
+  path: string,
+  history: string,
+): Promise<Record<"young" | "first" | "old", Lived>> {
   const told: string[] = [];
   let store = await openHere(writeContent(path, new Map()));
   const tell = async (): Promise<void> => void told.push(await textOfStore(store));
@@ -117,11 +137,15 @@ async function live(path: string, history: string): Promise<[young: Lived, old: 
   await change(1);
   await store.compact();
   await change(2);
+  const first = await kill();
+  await change(1);
+  await store.compact();
+  await change(2);
   await store.compact();
   await change(3);
   const old = await kill();
   await store.close();
-  return [young, old];
+  return { young, first, old };
 }
 
 function judgeInMemory({ told }: Intact, { content, may, isTold }: Damage, report: Report): void {

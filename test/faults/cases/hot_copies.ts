@@ -1,5 +1,8 @@
 // Copies made under load, snapshots written in between: each starts, and lets every client in that was in when it began.
+import { rmSync } from "node:fs";
 import { join } from "node:path";
+import { programCommand } from "../../process.ts";
+import { outgrow } from "../commits.ts";
 import {
   type CopierName,
   clientsNow,
@@ -11,10 +14,12 @@ import {
 } from "../copies.ts";
 import { fillUp, work } from "../load.ts";
 import { type World, createWorld, logIn, revoke } from "../model.ts";
-import { type Program, start } from "../program.ts";
+import { type Program, start, startAgain } from "../program.ts";
 import type { FaultCase, Report } from "../report.ts";
 import { emptied, withScratch } from "../scratch.ts";
 import { sizes } from "../sizes.ts";
+import { attach } from "../strace.ts";
+import { copyTemplate, nearlyFull, templateOf } from "../templates.ts";
 
 const CLIENTS = 5;
 /** Copies of one folder: each snapshot leaves a journal of 4 MiB behind for an hour. */
@@ -37,7 +42,58 @@ export const cases: readonly FaultCase[] = [
     needs: ["rsync"],
     run: (size, report) => copyMany(["rsync"], size, report),
   },
+  {
+    name: "archives of a live folder, restored",
+    sizes: sizes["hot archives"],
+    needs: ["linux", "strace"],
+    async run(size, report) {
+      for (let round = 0; round < size; round++) {
+        await withScratch((path) => archive(path, round % 2 === 0, report));
+      }
+    },
+  },
 ];
+
+/** Milliseconds in which a snapshot of a small folder is written. */
+const SNAPSHOT = 300;
+
+/** `tar` at some moment of a snapshot, or after one that failed; then the owner's own command, and a life of the copy. */
+async function archive(path: string, fails: boolean, report: Report): Promise<void> {
+  const { random } = report;
+  report.tried(fails ? "after a snapshot that failed" : "while a snapshot is written");
+  const { folder, world } = copyTemplate(await templateOf(nearlyFull));
+  const program = await start({ folder });
+  const file = join(path, "copy.tgz");
+  const pack = async (): Promise<void> => {
+    // What changes under it is told, and is no failure.
+    await Bun.spawn(["tar", "-C", folder, "-czf", file, "."], { stderr: "ignore" }).exited;
+  };
+  const before = clientsNow(world);
+  if (fails) {
+    const tracer = await attach(program, join(path, "log"), ["rename:error=EIO"]);
+    await outgrow(program, world);
+    await tracer.detach();
+    await pack();
+  } else {
+    const packed = Bun.sleep(random.below(SNAPSHOT)).then(pack);
+    await Promise.all([packed, outgrow(program, world)]);
+  }
+  const to = join(path, "restored");
+  const command = [...programCommand(), "restore", file, "--data", to];
+  const { exitCode, stderr } = Bun.spawnSync(command, { env: {} });
+  if (exitCode === 0) {
+    let copy = await start({ folder: to });
+    const clients = clientsOfCopy(world, before);
+    await judgeCopy(copy, clients, report);
+    // Another snapshot, which lets go of what the first still had.
+    await copy.kill("SIGTERM");
+    copy = await startAgain(copy);
+    await judgeCopy(copy, clients, report);
+    await copy.kill();
+  } else report.find("lost", `restore ended with ${exitCode}: ${stderr}`);
+  await program.kill();
+  rmSync(folder, { recursive: true });
+}
 
 async function copyMany(ways: readonly CopierName[], size: number, report: Report): Promise<void> {
   let snapshots = 0;

@@ -77,6 +77,9 @@ async function raceAndKill(path: string, report: Report): Promise<void> {
   for (let round = 0; ; round++) {
     report.tried(`starter ${round + 1} of 8`);
     const serving = await firstToServe(starters);
+    // Whoever waited ten seconds has given up, maybe all that were left.
+    if (round > 0 && serving.length === 0 && starters.every((each) => each.exitCode() === 75))
+      break;
     if (serving.length !== 1) report.find("wrong", `${serving.length} of 8 serve one folder`);
     const [first] = serving;
     if (!first) break;
@@ -84,7 +87,6 @@ async function raceAndKill(path: string, report: Report): Promise<void> {
     await judge(program, world, report, { logsIn: false, reuse: 0 });
     await program.kill(report.random.pick(["SIGKILL", "SIGTERM"]));
     starters = starters.filter((each) => each.exitCode() === undefined);
-    // Who waited ten seconds has given up.
     if (starters.length === 0) break;
   }
 }
