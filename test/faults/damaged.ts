@@ -1,6 +1,7 @@
 // Folders with one thing wrong in them: every way in which a file can be cut, flipped, overwritten, rewritten or replaced, and
 // what a start may make of each. Knows nothing of the program.
 import { createHash } from "node:crypto";
+import { PREVIOUS } from "../../src/store/files.ts";
 import { headerLine } from "../../src/store/journal.ts";
 import type { Content } from "./contents.ts";
 
@@ -201,7 +202,12 @@ function* misshapen(intact: Intact, name: string, bytes: Buffer): Generator<Dama
       { ...shape, tables: { ...tables, clients: { ...tables["clients"], odd: value } } },
     ]),
   ];
-  for (const [what, value] of wrong) yield made(intact, name, `with ${what}`, () => sealed(value));
+  for (const [what, value] of wrong) {
+    const damage = made(intact, name, `with ${what}`, () => sealed(value));
+    // Whole, of another schema, and with journals alone beside it: they may not be all that there was.
+    const isOdd = what.includes("schema") && !intact.content.has(PREVIOUS);
+    yield isOdd ? { ...damage, may: ["newest", "refused"] } : damage;
+  }
   const newer = made(intact, name, "with a newer schema", () => sealed({ ...shape, schema: 999 }));
   yield name === "state.json" ? { ...newer, may: ["refused"] } : newer;
 }

@@ -120,9 +120,9 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: "one_generation",
-    what: "no generation kept beside the newest",
-    caughtBy: "a file system that lacks something",
-    as: ["wrong"],
+    what: "no second generation for a folder that has one only",
+    caughtBy: "damage to a young folder or a restored one",
+    as: ["failed start"],
   },
   {
     name: "no_flock",

@@ -15,7 +15,7 @@ import { join } from "node:path";
 import { programCommand } from "../../process.ts";
 import { type Commit, commits, disturb, findPoints, outgrow } from "../commits.ts";
 import { type World, judge, logsIn, processEnded, refresh } from "../model.ts";
-import { FailedStart, type Program, start, startAgain } from "../program.ts";
+import { FailedStart, type Program, launch, start, startAgain, untilReady } from "../program.ts";
 import { type FaultCase, type Report, spread } from "../report.ts";
 import { emptied, withScratch } from "../scratch.ts";
 import { sizes } from "../sizes.ts";
@@ -142,6 +142,8 @@ const changes: Readonly<Record<string, (path: string) => void>> = {
 
 /** Milliseconds in which a program that is killed by its call has ended. */
 const KILLED = 500;
+/** Milliseconds that a start may take under strace. */
+const PATIENCE = 30_000;
 
 /** What becomes of the snapshot. Its syncs come after what was changed is set aside; strace counts by thread. */
 const failures: readonly Injection[] = [
@@ -185,13 +187,18 @@ async function changeRunning(how: string, log: string, report: Report): Promise<
   return copy;
 }
 
-/** Taken as it is at the start, which cannot write it anew. */
+/** What is taken as it is at a start has to be written anew at once: without that it does not start. */
 async function startEdited(log: string, report: Report): Promise<Template> {
   report.tried("edited while stopped, then no rename");
   const copy = copyTemplate(await templateOf(edited));
   const { folder, world } = copy;
-  const program = await start({ folder, prefix: straced(log, ["rename:error=ENOSPC"]) });
-  await changeAll(program, world, report);
+  const program = await launch({ folder, prefix: straced(log, ["rename:error=ENOSPC"]) });
+  try {
+    await untilReady(program, PATIENCE);
+    await changeAll(program, world, report);
+  } catch (error) {
+    if (!/edited by hand and cannot be written anew: ENOSPC/.test(String(error))) throw error;
+  }
   await program.kill();
   return copy;
 }
