@@ -1,8 +1,8 @@
 // From settings to the configuration: flag before variable before data/config.json before default, then what follows from them.
-import { readFileSync } from "node:fs";
+import { readFileSync, statSync } from "node:fs";
 import { isIP } from "node:net";
-import { join } from "node:path";
-import { FatalError, errorCode, reason } from "./errors.ts";
+import { dirname, join } from "node:path";
+import { FatalError, errorCode, notOurs, reason, shellWord } from "./errors.ts";
 import { isObject, parseJson } from "./json.ts";
 import { isLoopbackHost, nearest, networkMatcher, type Policy, type References } from "./values.ts";
 import {
@@ -179,13 +179,15 @@ export function unknownVariables(environment: Environment): string[] {
   return Object.keys(environment).filter((name) => name.startsWith("POSTERN_") && !known.has(name));
 }
 
-/** The settings of a config.json as they stand there; undefined when there is none. @throws {FatalError} exit 2 */
+/** The settings of a config.json as they stand there; undefined when there is none. @throws {FatalError} exit 2 or 77 */
 export function readConfigFile(path: string): Record<string, unknown> | undefined {
   let text: string;
   try {
     text = readFileSync(path, "utf8");
   } catch (error) {
-    if (errorCode(error) === "ENOENT") return undefined;
+    // Where there is no folder either, whoever opens it says so.
+    if (["ENOENT", "ENOTDIR"].includes(errorCode(error))) return undefined;
+    if (errorCode(error) === "EACCES") throw unreadable(path);
     throw new FatalError(`cannot read ${path}: ${reason(error)}`, {
       exitCode: 2,
       hint: "--data names a folder that belongs to the user who runs Postern",
@@ -213,6 +215,20 @@ export function readConfigFile(path: string): Record<string, unknown> | undefine
     });
   }
   return content;
+}
+
+/** Read before the folder is opened, which says the same of everything else in it. */
+function unreadable(path: string): FatalError {
+  const folder = dirname(path);
+  const owner = statSync(folder, { throwIfNoEntry: false })?.uid;
+  const user = process.geteuid?.();
+  if (owner !== undefined && user !== undefined && owner !== user) {
+    return notOurs(folder, owner, user);
+  }
+  return new FatalError(`${path} may not be read`, {
+    exitCode: 77,
+    hint: `chmod 700 ${shellWord(folder)} && chmod 600 ${shellWord(path)}`,
+  });
 }
 
 /** @throws {FatalError} exit 2: settings that do not go together */

@@ -6,7 +6,7 @@ import { seconds, wallClock } from "../primitives.ts";
 import type { GivenSettings } from "../settings.ts";
 import type { DataFolder } from "../store/files.ts";
 import { lookInto, readAtOnce } from "../store/hot_read.ts";
-import { type InspectedFile, type Inspection, inspect } from "../store/inspect.ts";
+import { type Holds, type InspectedFile, type Inspection, inspect } from "../store/inspect.ts";
 import type { Recovered } from "../store/recovery.ts";
 import { bytesText, countsText, timeText } from "./terminal.ts";
 
@@ -16,17 +16,20 @@ const ATTENTION = 1;
 const REFUSED = 78;
 
 /** What a start says too and nobody has to do anything about. */
-const harmless = new Set(["torn-tail", "foreign-names", "copied", "new"]);
+const harmless = new Set(["torn-tail", "foreign-names", "copied", "new", "other-user"]);
 
 /** Resolves to the exit code. */
 export async function check(given: GivenSettings, json: boolean): Promise<number> {
   const path = readDataFolder(given, process.env);
   const settings = readSettings(given);
   const unsafeFolder = settings instanceof FatalError ? false : settings.unsafeFolder;
-  const refusal = settings instanceof FatalError ? settings : undefined;
+  const unread = settings instanceof FatalError ? settings : undefined;
   const report = await examine(path, unsafeFolder, (folder, found) =>
-    reportOf(folder, refusal, found),
-  );
+    reportOf(folder, unread, found),
+  ).catch((error: unknown) => {
+    if (json && error instanceof FatalError) return closedReport(path, error);
+    throw error;
+  });
   process.stdout.write(`${json ? JSON.stringify(report, null, 2) : reportText(report)}\n`);
   return report.exit_code;
 }
@@ -83,14 +86,8 @@ interface FileRow {
   readonly damage: string | undefined;
 }
 
-interface HoldsRow {
-  readonly rev: number;
+interface HoldsRow extends Omit<Holds, "newest"> {
   readonly newest_at: number | undefined;
-  readonly issuer: string;
-  readonly clients: number;
-  readonly logins: number;
-  readonly keys: number;
-  readonly owner: boolean;
 }
 
 function reportOf(
@@ -108,22 +105,35 @@ function reportOf(
     folder: folder.path,
     holder,
     files: files.map(fileRow),
-    holds: holds && {
-      rev: holds.rev,
-      newest_at: holds.newest === undefined ? undefined : seconds(holds.newest),
-      issuer: holds.issuer,
-      clients: holds.clients,
-      logins: holds.logins,
-      keys: holds.keys,
-      owner: holds.owner,
-    },
+    holds: holds && holdsRow(holds),
     notices,
-    start: refused
-      ? { works: false, exit_code: start.exitCode, message: start.message, hint: start.hint }
-      : { works: true, uses: usedFiles(start, files) },
+    start: refused ? refusal(start) : { works: true, uses: usedFiles(start, files) },
     exit_code: refused ? REFUSED : calls ? ATTENTION : CLEAN,
   };
 }
+
+/** Of a folder that is not there, or that nobody may look into. */
+const closedReport = (folder: string, error: FatalError): CheckReport => ({
+  folder,
+  holder: undefined,
+  files: [],
+  holds: undefined,
+  notices: [],
+  start: refusal(error),
+  exit_code: error.exitCode,
+});
+
+const refusal = ({ exitCode, message, hint }: FatalError): CheckReport["start"] => ({
+  works: false,
+  exit_code: exitCode,
+  message,
+  hint,
+});
+
+const holdsRow = ({ newest, ...rest }: Holds): HoldsRow => ({
+  ...rest,
+  newest_at: newest === undefined ? undefined : seconds(newest),
+});
 
 const fileRow = (file: InspectedFile): FileRow => ({
   name: file.name,
@@ -151,7 +161,8 @@ const others: Readonly<Record<InspectedFile["kind"], string>> = {
 function whatIs({ name, kind, snapshot, journal }: InspectedFile): string {
   if (snapshot) {
     const { rev, savedAt, host } = snapshot;
-    return `rev ${rev}, saved ${timeText(savedAt)} on ${host}: ${countsText(snapshot)}`;
+    const where = host === "" ? "" : ` on ${host}`;
+    return `rev ${rev}, saved ${timeText(savedAt)}${where}: ${countsText(snapshot)}`;
   }
   if (!journal) return named.get(name) ?? others[kind];
   const { first, last } = journal;

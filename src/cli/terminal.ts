@@ -2,6 +2,7 @@
 import { type AuditEvent, type Fields, oneLine, redact } from "../audit.ts";
 import type { Config, Server } from "../config.ts";
 import type { Counts } from "../store/copy.ts";
+import { shellWord } from "../errors.ts";
 import { version } from "../../package.json";
 import { counted } from "../web/text.ts";
 
@@ -105,6 +106,5 @@ export const bytesText = (bytes: number): string =>
 
 /** The command line that does something with a folder: "postern revoke-all --data '/srv/my data'". */
 export function nextCommand(words: string, path: string): string {
-  const quoted = /^[\w./-]+$/.test(path) ? path : `'${path.replaceAll("'", `'\\''`)}'`;
-  return `postern ${words} --data ${quoted}`.replace("  ", " ");
+  return `postern ${words} --data ${shellWord(path)}`.replace("  ", " ");
 }

@@ -21,8 +21,10 @@ import { checkFileSystem, fileSystemType } from "./filesystem.ts";
 import { clockDoubt, foreignNotice, movedNotice } from "./folder.ts";
 import { readFragments } from "./fragments.ts";
 import { isBeingMade, journalBase, readHeader, readJournal } from "./journal.ts";
+import { holderIn } from "./lock.ts";
 import { inspectEntries, inspectFolder, ownUser } from "./permissions.ts";
-import { type Recovered, recover } from "./recovery.ts";
+import { type FolderFiles, type Recovered, recover } from "./recovery.ts";
+import { afterRestore } from "./restore.ts";
 import { readSnapshot } from "./snapshot.ts";
 
 export interface InspectedFile {
@@ -74,9 +76,11 @@ export interface InspectOptions {
   readonly now: () => number;
 }
 
-export function inspect(options: InspectOptions, files: FolderFiles): Inspection {
+export function inspect(options: InspectOptions, given: FolderFiles): Inspection {
   const notices: Notice[] = [];
-  const start = tryStart(options, files, notices);
+  const finished = tryFinish(given);
+  const files = finished instanceof FatalError ? given : finished;
+  const start = finished instanceof FatalError ? finished : tryStart(options, files, notices);
   const recovered = start instanceof FatalError ? undefined : start;
   return {
     files: inspectFiles(options.folder, files),
@@ -92,6 +96,15 @@ export function inspect(options: InspectOptions, files: FolderFiles): Inspection
   };
 }
 
+function tryFinish(files: FolderFiles): FolderFiles | FatalError {
+  try {
+    return afterRestore(files);
+  } catch (error) {
+    if (error instanceof FatalError) return error;
+    throw error;
+  }
+}
+
 /** The steps of a start that decide, in its order, without those that write. */
 function tryStart(
   { folder, unsafeFolder, now }: InspectOptions,
@@ -100,7 +113,11 @@ function tryStart(
 ): Recovered | FatalError {
   const notice = (found: Notice): void => void notices.push(found);
   // Root looks after the folders of others, and does not start them.
-  const user = ownUser() === 0 ? statSync(folder.path).uid : ownUser();
+  const owner = statSync(folder.path).uid;
+  const user = ownUser() === 0 ? owner : ownUser();
+  if (user !== ownUser()) {
+    notice({ kind: "other-user", message: `a start as root refuses it: start as user ${owner}` });
+  }
   try {
     const isNew = isNewFolder(files.names);
     if (inspectFolder(folder, user) && !isNew) notice(looseNotice([folder.path]));
@@ -131,9 +148,7 @@ const looseNotice = (names: readonly string[]): Notice => ({
 
 function readHolder(files: FolderFiles): string | undefined {
   if (!files.names.includes(LOCK_OWNER)) return undefined;
-  const text = files.read(LOCK_OWNER, 4096).toString();
-  const [, pid, host] = /^\{"pid":(\d+),"host":"([^"]*)"/.exec(text) ?? [];
-  return pid === undefined ? undefined : `pid ${pid} on host ${host}`;
+  return holderIn(files.read(LOCK_OWNER, 4096).toString());
 }
 
 function inspectFiles(folder: DataFolder, files: FolderFiles): InspectedFile[] {
@@ -160,7 +175,11 @@ function inspectFile(
     if (name === STATE || name === PREVIOUS) {
       return { ...file, ...inspectSnapshot(files.read(name)) };
     }
-    if (base === undefined) return file;
+    if (base === undefined) {
+      // Nothing is decided by it, and a start or a backup may want it.
+      if (kind === "file" || kind === "kept") files.read(name);
+      return file;
+    }
     const next = bases.toSorted((a, b) => a - b).find((other) => other > base);
     return { ...file, ...inspectJournal(files.read(name), base, next) };
   } catch (error) {

@@ -167,8 +167,11 @@ function readOwner(folder: DataFolder): string | undefined {
   }
 }
 
+const holder = (folder: DataFolder): string =>
+  holderIn(readOwner(folder) ?? "") ?? "another process";
+
 /** For people: who has the folder, as far as its `.lock.json` tells. */
-function holder(folder: DataFolder): string {
-  const [, pid, host] = /^\{"pid":(\d+),"host":"([^"]*)"/.exec(readOwner(folder) ?? "") ?? [];
-  return pid === undefined ? "another process" : `pid ${pid} on host ${host}`;
+export function holderIn(owner: string): string | undefined {
+  const [, pid, host] = /^\{"pid":(\d+),"host":"([^"]*)"/.exec(owner) ?? [];
+  return pid === undefined ? undefined : `pid ${pid} on host ${host}`;
 }

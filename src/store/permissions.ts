@@ -9,7 +9,8 @@ import {
   accessSync,
   constants,
 } from "node:fs";
-import { FatalError, reason } from "../errors.ts";
+import { basename, dirname, join } from "node:path";
+import { FatalError, notOurs, reason, shellWord } from "../errors.ts";
 import { type DataFolder, type Notice, RESTORING, isNewFolder, kindOf } from "./files.ts";
 
 /** Permission bits of group and others. */
@@ -82,22 +83,32 @@ export function inspectEntries(
     if (!there.isFile()) {
       throw new FatalError(`${path} is not a regular file`, {
         exitCode: 78,
-        hint: `move it away: mv ${quoted(path)} ${quoted(`${path}.away`)}`,
+        hint: `move it away: mv ${shellWord(path)} ${shellWord(join(dirname(path), `away-${basename(path)}`))}`,
       });
     }
     checkOwner(path, there, user);
+    if (kind === "file") checkReadable(path, there);
     return isLoose(there);
   });
 }
 
+/** What may not be read is not damaged: nothing is decided before it may be. */
+function checkReadable(path: string, { mode }: Stats): void {
+  try {
+    accessSync(path, constants.R_OK);
+  } catch (cause) {
+    const bits = (mode & 0o777).toString(8).padStart(4, "0");
+    throw new FatalError(`${path} may not be read: its mode is ${bits}`, {
+      exitCode: 77,
+      hint: `chmod 600 ${shellWord(path)}`,
+      cause,
+    });
+  }
+}
+
 function checkOwner(path: string, { uid }: Stats, user: number | undefined): void {
   if (user === undefined || uid === user) return;
-  throw new FatalError(`${path} belongs to user ${uid}, and this is user ${user}`, {
-    exitCode: 77,
-    hint:
-      `start as that user (in a container: user: "${uid}"), ` +
-      `or give it away: sudo chown -R ${user} ${quoted(path)}`,
-  });
+  throw notOurs(path, uid, user);
 }
 
 /** What cannot be saved is answered 503 while running; a start says it at once. */
@@ -123,5 +134,3 @@ function tighten(path: string, mode: number): void {
     // A file system without modes shows everything as open; who may read it was decided at the mount.
   }
 }
-
-const quoted = (path: string): string => `'${path.replaceAll("'", `'\\''`)}'`;

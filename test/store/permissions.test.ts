@@ -101,6 +101,14 @@ describe("entries that are not what they should be", () => {
     expect(existsSync(join(path, ".lock"))).toBe(false);
   });
 
+  needs("root", "linux")("the name that is proposed for it is none of ours", async () => {
+    const path = await savedFolder();
+    Bun.spawnSync(["mkfifo", join(path, "audit.jsonl")]);
+    const [, command = ""] = /^move it away: (.*)$/.exec((await refusal(path)).hint ?? "") ?? [];
+    expect(Bun.spawnSync(["sh", "-c", command]).success).toBe(true);
+    expect(kindsOf((await openFolder(path)).notices)).toEqual(["foreign-names"]);
+  });
+
   test("a folder in place of a journal is refused", async () => {
     const path = await savedFolder();
     mkdirSync(join(path, "journal.000000000001.jsonl"));
@@ -162,7 +170,7 @@ describe("owners", () => {
     expect(error.exitCode).toBe(77);
     expect(error.message).toBe(`${path} belongs to user 1234, and this is user 0`);
     expect(error.hint).toBe(
-      `start as that user (in a container: user: "1234"), or give it away: sudo chown -R 0 '${path}'`,
+      `start as that user (in a container: user: "1234"), or give it away: sudo chown -R 0 ${path}`,
     );
   });
 
