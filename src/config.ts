@@ -1,8 +1,9 @@
 // From settings to the configuration: flag before variable before data/config.json before default, then what follows from them.
-import { readFileSync, statSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { isIP } from "node:net";
-import { dirname, join } from "node:path";
-import { FatalError, errorCode, notOurs, reason, shellWord } from "./errors.ts";
+import { join } from "node:path";
+import { unreadable } from "./access.ts";
+import { FatalError, errorCode, reason } from "./errors.ts";
 import { isObject, parseJson } from "./json.ts";
 import { isLoopbackHost, nearest, networkMatcher, type Policy, type References } from "./values.ts";
 import {
@@ -215,20 +216,6 @@ export function readConfigFile(path: string): Record<string, unknown> | undefine
     });
   }
   return content;
-}
-
-/** Read before the folder is opened, which says the same of everything else in it. */
-function unreadable(path: string): FatalError {
-  const folder = dirname(path);
-  const owner = statSync(folder, { throwIfNoEntry: false })?.uid;
-  const user = process.geteuid?.();
-  if (owner !== undefined && user !== undefined && owner !== user) {
-    return notOurs(folder, owner, user);
-  }
-  return new FatalError(`${path} may not be read`, {
-    exitCode: 77,
-    hint: `chmod 700 ${shellWord(folder)} && chmod 600 ${shellWord(path)}`,
-  });
 }
 
 /** @throws {FatalError} exit 2: settings that do not go together */

@@ -149,19 +149,6 @@ export class FatalError extends Error {
   }
 }
 
-/** A path as one word of a shell, for the commands in hints. */
-export const shellWord = (path: string): string =>
-  /^[\w./-]+$/.test(path) ? path : `'${path.replaceAll("'", `'\\''`)}'`;
-
-/** What belongs to another user is not ours to use, though root may read it. */
-export const notOurs = (path: string, owner: number, user: number): FatalError =>
-  new FatalError(`${path} belongs to user ${owner}, and this is user ${user}`, {
-    exitCode: 77,
-    hint:
-      `start as that user (in a container: user: "${owner}"), ` +
-      `or give it away: sudo chown -R ${user} ${shellWord(path)}`,
-  });
-
 /** RFC 6749 §5.2: the JSON form of an error; never cached, never null members. */
 export function errorResponse(error: OAuthError): Response {
   return Response.json(

@@ -1,6 +1,6 @@
 // postern backup: one archive, or a folder, of all lasting state; the server may run meanwhile. What is written is read
 // back and recovered before it gets its name.
-import { existsSync, lstatSync } from "node:fs";
+import { lstatSync } from "node:fs";
 import { resolve } from "node:path";
 import { readDataFolder } from "../config.ts";
 import { FatalError } from "../errors.ts";
@@ -8,13 +8,15 @@ import { monotonicClock, seconds, wallClock } from "../primitives.ts";
 import type { GivenSettings } from "../settings.ts";
 import { readArchive } from "../store/archive.ts";
 import {
+  type Copied,
   type Files,
   assertApart,
+  assertFree,
+  assertReplaceable,
   copyFiles,
   countsOf,
   createFile,
   createFolder,
-  fileExists,
   folderFiles,
   issuerOf,
   unwritable,
@@ -23,12 +25,12 @@ import { folderClock } from "../store/expiry.ts";
 import type { DataFolder, FolderFiles, Notice } from "../store/files.ts";
 import { lookInto, readAtOnce } from "../store/hot_read.ts";
 import { type Recovered, recover } from "../store/recovery.ts";
+import { afterRestore } from "../store/restore.ts";
 import { packArchive } from "../store/tar.ts";
-import { bytesText, countsText, timeText } from "./terminal.ts";
+import { bytesText, countsText, timeText, warn } from "./terminal.ts";
 
-interface Backup {
+interface Backup extends Copied {
   readonly recovered: Recovered;
-  readonly files: Files;
   /** Epoch milliseconds. */
   readonly savedAt: number;
 }
@@ -41,45 +43,52 @@ export async function backup(
 ): Promise<number> {
   const path = resolve(target);
   const asFolder =
-    /[/\\]$/.test(target) || lstatSync(path, { throwIfNoEntry: false })?.isDirectory();
-  if (!asFolder && !replace && existsSync(path)) throw fileExists(path);
-  const { recovered, files, savedAt } = await lookInto(
+    /[/\\]$/.test(target) || lstatSync(path, { throwIfNoEntry: false })?.isDirectory() === true;
+  const { recovered, files, unread, savedAt } = await lookInto(
     readDataFolder(given, process.env),
     (folder) => {
       assertApart(folder, path);
+      (asFolder ? assertFree : assertReplaceable)(path, replace);
       return readAtOnce(folder, (there) => readBackup(folder, there), isSound);
     },
   );
-  try {
-    if (asFolder) createFolder(path, files, (copy) => assertSame(files, copy));
-    else {
-      const archive = packArchive(files, seconds(savedAt));
-      createFile(path, archive, replace, (content) => assertSame(files, readArchive(content)));
-    }
-  } catch (error) {
-    throw unwritable(path, error);
-  }
-  for (const { message } of recovered.notices.filter(isWorthTelling)) {
-    process.stderr.write(`postern: warning: ${message}\n`);
-  }
-  const size = [...files.values()].reduce((sum, { length }) => sum + length, 0);
+  const size = write(path, files, asFolder ? undefined : savedAt, replace);
+  for (const { message } of recovered.notices.filter(isWorthTelling)) warn(message);
+  for (const each of unread) warn(`not in the backup: ${each}`);
   const holds = `rev ${recovered.rev}, ${countsText(countsOf(recovered.tables))}`;
   process.stdout.write(`wrote ${path}: ${timeText(savedAt)}, ${bytesText(size)}, ${holds}\n`);
   return 0;
 }
 
-function readBackup(folder: DataFolder, there: FolderFiles): Backup {
+/** @param savedAt of an archive; undefined: as a folder. Returns how many bytes were written. */
+function write(path: string, files: Files, savedAt: number | undefined, replace: boolean): number {
+  try {
+    if (savedAt === undefined) {
+      createFolder(path, files, { replace, verify: (copy) => assertSame(files, copy) });
+      return [...files.values()].reduce((sum, { length }) => sum + length, 0);
+    }
+    const archive = packArchive(files, seconds(savedAt));
+    createFile(path, archive, replace, (content) => assertSame(files, readArchive(content).files));
+    return archive.length;
+  } catch (error) {
+    throw unwritable(path, error);
+  }
+}
+
+function readBackup(folder: DataFolder, given: FolderFiles): Backup {
+  const there = afterRestore(given);
   const recovered = recover(there);
   if (recovered.rev === 0) throw new FatalError(`there is nothing to back up in ${folder.path}`);
   const { tables, rev, chain, newest } = recovered;
   const savedAt = folderClock(newest, wallClock, monotonicClock).stamp();
   const moment = { tables, rev, chain, issuer: issuerOf(recovered), host: folder.host, savedAt };
-  return { recovered, files: copyFiles(moment, there), savedAt };
+  return { recovered, ...copyFiles(moment, there), savedAt };
 }
 
 /** A group that is being written while it is read is no damage. */
 const isWorthTelling = ({ kind }: Notice): boolean => kind !== "torn-tail";
-const isSound = ({ recovered }: Backup): boolean => !recovered.notices.some(isWorthTelling);
+const isSound = ({ recovered, unread }: Backup): boolean =>
+  unread.length === 0 && !recovered.notices.some(isWorthTelling);
 
 /** @throws {FatalError} what can be read is not what was written, or is nothing that can be restored */
 function assertSame(files: Files, copy: Files): void {

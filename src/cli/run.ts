@@ -1,7 +1,8 @@
 // From the words of the command line to a command, and from errors to one line and an exit code.
-import { readConfig, readSettings, unknownVariables } from "../config.ts";
+import { readConfig, readDataFolder, readSettings, unknownVariables } from "../config.ts";
 import { FatalError, reason } from "../errors.ts";
 import { settingRows } from "../settings/rows.ts";
+import { finishBefore } from "../store/restore.ts";
 import { nearest } from "../values.ts";
 import { version } from "../../package.json";
 import {
@@ -56,7 +57,7 @@ interface Entry {
 
 // prettier-ignore
 const commands: readonly Entry[] = [
-  { words: ["serve"], parameters: "", help: "start the server (the default)", command: ({ given }) => serve(() => readSettings(given, process.env)) },
+  { words: ["serve"], parameters: "", help: "start the server (the default)", command: start },
   { words: ["dev"], parameters: "", help: "start with a temporary folder and a printed password, to try things out", command: dev },
   { words: ["setup"], parameters: "", flags: ["clients"], help: "ask for public URL, MCP server, password and clients, and write them down; or take them from flags", command: setup },
   { words: ["connect"], parameters: "[client]", help: "say what to paste or click in a client", command: connect },
@@ -146,6 +147,11 @@ function hintFor({ words, parameters }: Entry, [word = ""]: readonly string[]): 
   );
   const near = parameters === "" ? nearest(word, verbs) : undefined;
   return near ? `did you mean postern ${words.join(" ")} ${near}?` : "see postern --help";
+}
+
+async function start({ given }: CommandLine): Promise<number> {
+  await finishBefore(readDataFolder(given, process.env));
+  return serve(() => readSettings(given, process.env));
 }
 
 function add(line: CommandLine): Promise<number> {

@@ -1,9 +1,10 @@
 // postern check --salvage: what can be saved of a damaged data folder, written into a new one. Never touches the damaged one.
 import { resolve } from "node:path";
 import { readDataFolder } from "../config.ts";
-import { FatalError } from "../errors.ts";
+import { FatalError, reason } from "../errors.ts";
 import type { GivenSettings } from "../settings.ts";
 import {
+  type Files,
   assertApart,
   assertFree,
   copyFiles,
@@ -15,6 +16,7 @@ import type { FolderFiles } from "../store/files.ts";
 import { lookInto, readAtOnce } from "../store/hot_read.ts";
 import { type TableName, tableNames } from "../store/records.ts";
 import { recover } from "../store/recovery.ts";
+import { afterRestore } from "../store/restore.ts";
 import { type Salvaged, salvage } from "../store/salvage.ts";
 import { nextCommand } from "./terminal.ts";
 
@@ -23,7 +25,7 @@ export async function salvageFolder(given: GivenSettings, target: string): Promi
   const path = resolve(target);
   assertFree(path);
   const data = readDataFolder(given, process.env);
-  const { salvaged, copy } = await lookInto(data, (folder) => {
+  const { salvaged, files } = await lookInto(data, (folder) => {
     assertApart(folder, path);
     return readAtOnce(folder, saveAll, (found) => found.salvaged.losses.length === 0);
   });
@@ -33,7 +35,7 @@ export async function salvageFolder(given: GivenSettings, target: string): Promi
     });
   }
   try {
-    createFolder(path, copy, (files) => void recover(folderFiles(files)));
+    createFolder(path, files, { verify: (copy) => void recover(folderFiles(copy)) });
   } catch (error) {
     throw unwritable(path, error);
   }
@@ -41,9 +43,20 @@ export async function salvageFolder(given: GivenSettings, target: string): Promi
   return salvaged.losses.length === 0 ? 0 : 1;
 }
 
-function saveAll(files: FolderFiles) {
-  const salvaged = salvage(files);
-  return { salvaged, copy: copyFiles({ ...salvaged, savedAt: salvaged.newest }, files) };
+function saveAll(there: FolderFiles): { salvaged: Salvaged; files: Files } {
+  const { files: known, losses } = finished(there);
+  const salvaged = salvage(known);
+  const { files, unread } = copyFiles({ ...salvaged, savedAt: salvaged.newest }, known);
+  return { salvaged: { ...salvaged, losses: [...losses, ...salvaged.losses, ...unread] }, files };
+}
+
+/** A restore that cannot be finished is one more thing that is lost. */
+function finished(files: FolderFiles): { files: FolderFiles; losses: string[] } {
+  try {
+    return { files: afterRestore(files), losses: [] };
+  } catch (error) {
+    return { files, losses: [`what was to be restored: ${reason(error)}`] };
+  }
 }
 
 const labels: Readonly<Record<TableName, string>> = {

@@ -1,8 +1,8 @@
 // What the terminal shows: the start, and one line an event.
+import { shellWord } from "../access.ts";
 import { type AuditEvent, type Fields, oneLine, redact } from "../audit.ts";
 import type { Config, Server } from "../config.ts";
 import type { Counts } from "../store/copy.ts";
-import { shellWord } from "../errors.ts";
 import { version } from "../../package.json";
 import { counted } from "../web/text.ts";
 

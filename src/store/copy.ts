@@ -6,16 +6,17 @@ import {
   existsSync,
   fsyncSync,
   linkSync,
+  lstatSync,
   mkdirSync,
   openSync,
   readFileSync,
   readdirSync,
+  realpathSync,
   renameSync,
   rmSync,
-  rmdirSync,
   writeSync,
 } from "node:fs";
-import { dirname, join, sep } from "node:path";
+import { basename, dirname, join, sep } from "node:path";
 import { FatalError, errorCode, reason } from "../errors.ts";
 import { randomToken } from "../primitives.ts";
 import { type DataFolder, type FolderFiles, STATE, syncFolder } from "./files.ts";
@@ -37,17 +38,28 @@ export interface Moment extends Pick<Recovered, "tables" | "rev" | "chain"> {
 
 const CARRIED = /^(config\.json|audit\.jsonl(\.\d+)?)$/;
 
-/** One snapshot, and what the source has beside its state: settings and audit trail. */
-export function copyFiles(moment: Moment, source: FolderFiles): Files {
+export interface Copied {
+  readonly files: Files;
+  /** Which files are not in the copy, and why: "audit.jsonl: EIO: i/o error, read". */
+  readonly unread: readonly string[];
+}
+
+/** One snapshot, and what the source has beside its state: settings and audit trail, on which nothing depends. */
+export function copyFiles(moment: Moment, source: FolderFiles): Copied {
   const { tables, rev, chain, issuer, host, savedAt } = moment;
   // No folder has this identity: whoever starts on the copy is told that it is one.
   const folder = { dev: 0, ino: 0, host };
   const text = snapshotText({ schema: SCHEMA, rev, chain, savedAt, folder, issuer }, tables);
-  const carried = source.names.filter((name) => CARRIED.test(name));
-  return new Map([
-    [STATE, Buffer.from([...text].join(""))],
-    ...carried.map((name): [string, Buffer] => [name, source.read(name)]),
-  ]);
+  const files = new Map<string, Buffer>([[STATE, Buffer.from([...text].join(""))]]);
+  const unread: string[] = [];
+  for (const name of source.names.filter((each) => CARRIED.test(each))) {
+    try {
+      files.set(name, source.read(name));
+    } catch (error) {
+      unread.push(`${name}: ${reason(error)}`);
+    }
+  }
+  return { files, unread };
 }
 
 /** The public URL that a folder was last used under, "" when nothing tells it. */
@@ -82,7 +94,7 @@ export const countsOf = ({ clients, refresh_tokens, owner, api_keys }: TableMaps
 /**
  * Writes a file that appears whole or not at all.
  * @param verify is given what the disk gives back, before the file gets its name
- * @throws {FatalError} exit code 1: it exists, and `replace` is false
+ * @throws {FatalError} exit code 1: it exists, and `replace` is false or it is no file
  */
 export function createFile(
   path: string,
@@ -90,82 +102,141 @@ export function createFile(
   replace: boolean,
   verify: (content: Buffer) => void,
 ): void {
-  const part = `${path}.${randomToken(6)}.part`;
+  assertReplaceable(path, replace);
+  const part = partOf(path);
   try {
     writeNew(part, content);
     verify(readFileSync(part));
     if (replace) renameSync(part, path);
     else nameOnce(part, path);
   } finally {
-    rmSync(part, { force: true });
+    removeAny(part);
   }
   syncFolder(dirname(path));
+}
+
+const partOf = (path: string): string => `${path}.${randomToken(6)}.part`;
+
+/** What could not be written may not be removable either; why it could not is what people need to know. */
+export function removeAny(part: string): void {
+  try {
+    rmSync(part, { recursive: true, force: true });
+  } catch {
+    // The disk is read-only by now, or gone.
+  }
 }
 
 /** What a system error means for a file or folder that is written; other errors as they are. */
 export const unwritable = (path: string, error: unknown): unknown =>
   errorCode(error) === ""
     ? error
-    : new FatalError(`cannot write ${path}: ${reason(error)}`, { cause: error });
+    : new FatalError(`cannot write ${path}: ${reason(error)}`, {
+        exitCode: isForbidden(error) ? 77 : 1,
+        cause: error,
+      });
 
-export const fileExists = (path: string): FatalError =>
+/** Whether a system error is about who may, not about what is there. */
+export const isForbidden = (error: unknown): boolean =>
+  ["EACCES", "EPERM", "EROFS"].includes(errorCode(error));
+
+const isExisting = (path: string): FatalError =>
   new FatalError(`${path} exists`, { hint: "choose another name, or replace it with --force" });
+
+/** A device or pipe is no place for a file, and a link leads to one that nobody named. @throws {FatalError} exit code 1 */
+export function assertReplaceable(path: string, replace: boolean): void {
+  const there = lstatSync(path, { throwIfNoEntry: false });
+  if (!there) return;
+  if (!there.isFile()) {
+    throw new FatalError(`${path} exists, and is not a regular file`, {
+      hint: "choose another name",
+    });
+  }
+  if (!replace) throw isExisting(path);
+}
 
 function nameOnce(part: string, path: string): void {
   try {
     linkSync(part, path);
   } catch (error) {
-    if (errorCode(error) === "EEXIST" || existsSync(path)) throw fileExists(path);
+    if (errorCode(error) === "EEXIST" || existsSync(path)) throw isExisting(path);
     // A file system without hard links.
     renameSync(part, path);
   }
 }
 
+export interface FolderOptions {
+  /** Whether one that copyFiles made gives way. */
+  readonly replace?: boolean;
+  /** Is given what the disk gives back, before the folder gets its name. */
+  readonly verify?: (files: Files) => void;
+  /** Paths of files that get a second name in the folder, unread. */
+  readonly linked?: readonly string[];
+}
+
 /**
  * Writes a folder that appears whole or not at all.
- * @param verify is given what the disk gives back, before the folder gets its name
  * @throws {FatalError} exit code 1: something is there
  */
 export function createFolder(
-  path: string,
+  given: string,
   files: Files,
-  verify: (files: Files) => void = () => undefined,
+  { replace = false, verify, linked = [] }: FolderOptions = {},
 ): void {
-  assertFree(path);
-  const part = `${path}.${randomToken(6)}.part`;
+  const path = realPath(given);
+  assertFree(path, replace);
+  const part = partOf(path);
+  const old = `${part}.old.part`;
   try {
     mkdirSync(part, { mode: 0o700 });
     for (const [name, content] of files) writeNew(join(part, name), content);
+    for (const source of linked) linkSync(source, join(part, basename(source)));
     syncFolder(part);
-    verify(new Map([...files.keys()].map((name) => [name, readFileSync(join(part, name))])));
-    if (existsSync(path)) rmdirSync(path);
+    verify?.(new Map([...files.keys()].map((name) => [name, readFileSync(join(part, name))])));
+    if (existsSync(path)) renameSync(path, old);
     renameSync(part, path);
+  } catch (error) {
+    if (existsSync(old) && !existsSync(path)) renameSync(old, path);
+    throw error;
   } finally {
-    rmSync(part, { recursive: true, force: true });
+    removeAny(part);
   }
   syncFolder(dirname(path));
+  removeAny(old);
 }
 
-/** @throws {FatalError} exit code 2: the path is in the folder itself, which holds nothing but its own files */
+/** @throws {FatalError} exit code 2: the path leads into the folder itself, which holds nothing but its own files */
 export function assertApart(folder: DataFolder, path: string): void {
-  if (path !== folder.path && !path.startsWith(folder.path + sep)) return;
+  if (!(realPath(path) + sep).startsWith(folder.path + sep)) return;
   throw new FatalError(`${path} is in the data folder itself`, {
     exitCode: 2,
     hint: "name a place outside of it",
   });
 }
 
-/** @throws {FatalError} exit code 1: something is there that is not an empty folder */
-export function assertFree(path: string): void {
+/** Where a path leads, as far as there is anything on the way. */
+function realPath(path: string): string {
   try {
-    if (readdirSync(path).length === 0) return;
+    return realpathSync(path);
+  } catch {
+    return path === dirname(path) ? path : join(realPath(dirname(path)), basename(path));
+  }
+}
+
+/** @throws {FatalError} exit code 1: something is there that is not an empty folder, and no copy that may be replaced */
+export function assertFree(path: string, replace = false): void {
+  try {
+    const names = readdirSync(path);
+    if (names.length === 0) return;
+    const isCopy =
+      names.includes(STATE) && names.every((name) => name === STATE || CARRIED.test(name));
+    if (isCopy && replace) return;
+    if (isCopy) throw isExisting(path);
   } catch (error) {
     if (errorCode(error) === "ENOENT") return;
-    if (errorCode(error) !== "ENOTDIR") throw error;
+    if (errorCode(error) !== "ENOTDIR") throw unwritable(path, error);
   }
-  throw new FatalError(`${path} exists, and is not an empty folder`, {
-    hint: "name a folder that is not there yet",
-  });
+  const other = replace ? ", and is more than a backup" : ", and is not an empty folder";
+  throw new FatalError(`${path} exists${other}`, { hint: "name a folder that is not there yet" });
 }
 
 const NEW_FILE =

@@ -70,7 +70,7 @@ export const isUnfinishedAside = (name: string): boolean => UNFINISHED_ASIDE.tes
 
 const kinds: readonly [NameKind, RegExp][] = [
   ["temporary", /^(state|acme)\.json\.\d+$/],
-  ["temporary", /^((state|config|restore)\.json|audit\.jsonl(\.\d+)?)\.restoring$/],
+  ["temporary", /^((state|acme|config|restore)\.json|audit\.jsonl(\.\d+)?)\.restoring$/],
   ["temporary", UNFINISHED_ASIDE],
   ["kept", /^state\.json\.(corrupt|edited)-/],
   ["file", /^(state\.json(\.prev)?|journal\.\d{12,}\.jsonl|audit\.jsonl(\.\d+)?)$/],
@@ -114,9 +114,7 @@ const unsyncable: readonly string[] = ["EINVAL", "ENOTSUP", "EOPNOTSUPP"];
  * @throws {FatalError} exit code 77 or 78
  */
 export function openDataFolder(given: string, counters: Counters): DataFolder {
-  const path = makeFolder(given);
-  const windows = process.platform === "win32";
-  const descriptor = windows ? undefined : openSync(path, "r");
+  const { path, descriptor } = makeFolder(given);
   const { dev, ino } = descriptor === undefined ? statSync(path) : fstatSync(descriptor);
   return {
     path,
@@ -142,14 +140,16 @@ export function openDataFolder(given: string, counters: Counters): DataFolder {
   };
 }
 
-function makeFolder(given: string): string {
+function makeFolder(given: string): Pick<DataFolder, "path" | "descriptor"> {
   try {
     const first = mkdirSync(given, { recursive: true, mode: 0o700 });
     if (first !== undefined) syncNewFolders(resolve(first), resolve(given));
-    return realpathSync(given);
+    const path = realpathSync(given);
+    return { path, descriptor: process.platform === "win32" ? undefined : openSync(path, "r") };
   } catch (cause) {
     const code = errorCode(cause);
-    throw new FatalError(`the data folder ${given} cannot be used: ${reason(cause)}`, {
+    const why = code === "EEXIST" ? "it is not a folder" : reason(cause);
+    throw new FatalError(`the data folder ${given} cannot be used: ${why}`, {
       exitCode: exitCodeOf(code),
       hint: "name a folder that you may write to with --data",
       cause,

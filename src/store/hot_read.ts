@@ -10,7 +10,6 @@ import {
   openDataFolder,
   unusable,
 } from "./files.ts";
-import { afterRestore } from "./restore.ts";
 
 const LOOKS = 20;
 /** Milliseconds between two. */
@@ -18,14 +17,17 @@ const PAUSE = 50;
 
 /**
  * Opens a folder for the time of `look`.
- * @throws {FatalError} exit code 1: there is none; 77 or 78: it cannot be read
+ * @throws {FatalError} exit code 66: there is none; 77 or 78: it cannot be read
  */
 export async function lookInto<T>(
   path: string,
   look: (folder: DataFolder) => T | Promise<T>,
 ): Promise<T> {
   if (!existsSync(path)) {
-    throw new FatalError(`there is no data folder ${path}`, { hint: "name it with --data" });
+    throw new FatalError(`there is no data folder ${path}`, {
+      exitCode: 66,
+      hint: "name it with --data",
+    });
   }
   try {
     const folder = openDataFolder(path, newCounters());
@@ -42,7 +44,8 @@ export async function lookInto<T>(
 /**
  * Reads what the folder holds at one moment. Journals only grow and the server keeps them for an hour, so one listing and
  * then its files make a state that was, with everything answered before; a file that goes away in between can look like
- * damage. So what is not good is looked at again for as long as the files keep changing.
+ * damage. So what is not good is looked at again for as long as the files keep changing. An interrupted restore is for
+ * `read` to see.
  */
 export async function readAtOnce<T>(
   folder: DataFolder,
@@ -51,7 +54,7 @@ export async function readAtOnce<T>(
 ): Promise<T> {
   for (let look = 1; ; look++) {
     const before = fingerprint(folder);
-    const found = attempt(() => read(afterRestore(regularFiles(folder))));
+    const found = attempt(() => read(regularFiles(folder)));
     const isFinal = look === LOOKS || fingerprint(folder) === before;
     if ("value" in found && (isFinal || isGood(found.value))) return found.value;
     if ("error" in found && isFinal) throw found.error;
@@ -83,10 +86,10 @@ function attempt<T>(step: () => T): Attempt<T> {
 
 export const listFiles = (folder: DataFolder): string[] => readdirSync(folder.path).toSorted();
 
-/** Changes with every write to the state. */
+/** Changes with every write to what a copy is made of. */
 function fingerprint(folder: DataFolder): string {
   return listFiles(folder)
-    .filter((name) => /^(state|journal|restore)\./.test(name))
+    .filter((name) => /^(state|journal|restore|audit|config)\./.test(name))
     .map((name) => {
       const there = lstatSync(folder.at(name), { throwIfNoEntry: false });
       return there ? `${name} ${there.ino} ${there.size} ${there.mtimeMs}` : name;

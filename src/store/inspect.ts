@@ -23,7 +23,7 @@ import { readFragments } from "./fragments.ts";
 import { isBeingMade, journalBase, readHeader, readJournal } from "./journal.ts";
 import { holderIn } from "./lock.ts";
 import { inspectEntries, inspectFolder, ownUser } from "./permissions.ts";
-import { type FolderFiles, type Recovered, recover } from "./recovery.ts";
+import { type Recovered, recover } from "./recovery.ts";
 import { afterRestore } from "./restore.ts";
 import { readSnapshot } from "./snapshot.ts";
 

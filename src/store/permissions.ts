@@ -10,7 +10,8 @@ import {
   constants,
 } from "node:fs";
 import { basename, dirname, join } from "node:path";
-import { FatalError, notOurs, reason, shellWord } from "../errors.ts";
+import { notOurs, shellWord } from "../access.ts";
+import { FatalError, reason } from "../errors.ts";
 import { type DataFolder, type Notice, RESTORING, isNewFolder, kindOf } from "./files.ts";
 
 /** Permission bits of group and others. */

@@ -2,9 +2,9 @@
 // it was; from then on it is the copy, and whoever opens it next finishes what a crash left. Does not read the copy.
 import { existsSync, readFileSync, readdirSync, renameSync, rmSync, statSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
-import { FatalError, errorCode } from "../errors.ts";
-import { checksum } from "../primitives.ts";
-import { type Files, createFolder, writeNew } from "./copy.ts";
+import { FatalError, reason } from "../errors.ts";
+import { checksum, wallClock } from "../primitives.ts";
+import { type Files, createFolder, isForbidden, removeAny, writeNew } from "./copy.ts";
 import {
   type DataFolder,
   type FolderFiles,
@@ -14,52 +14,89 @@ import {
   STATE,
   kindOf,
   nameTime,
+  newCounters,
+  openDataFolder,
   unfinishedBeside,
 } from "./files.ts";
+import { lockFolder } from "./lock.ts";
+import { checkFolder } from "./permissions.ts";
 
 /**
  * Puts `files` in place of everything of ours in a folder whose lock is held.
  * @param now epoch milliseconds
  * @returns where what was there is now; undefined when there was nothing
+ * @throws {FatalError} which says how far it came, and where what was there is
  */
 export async function restoreFiles(
   folder: DataFolder,
   files: Files,
   now: number,
 ): Promise<string | undefined> {
-  // One that cannot be finished gives way to this one, and is kept aside with the rest.
-  await finishRestore(folder).catch((error: unknown) => {
-    if (!(error instanceof FatalError)) throw error;
-  });
-  // 1. What is there is copied aside, where it is whole or not there at all.
-  const aside = copyAside(folder, now);
-  // 2. The copy is laid beside it, under names that the next start sweeps away.
-  const sums = [...files].map(([name, content]) => [name, checksum().add(content).end()]);
-  const list = Buffer.from(JSON.stringify(Object.fromEntries(sums)));
+  const place: Aside = {};
+  let stage: Stage = existsSync(folder.at(RESTORE)) ? "earlier" : "beside";
   try {
+    // One that cannot be finished gives way to this one.
+    await finishRestore(folder).catch((error: unknown) => {
+      if (!(error instanceof FatalError)) throw error;
+    });
+    stage = "beside";
+    // 1. What is there is copied aside, where it is whole or not there at all.
+    copyAside(folder, now, place);
+    // 2. The copy is laid beside it, under names that the next start sweeps away.
+    const sums = [...files].map(([name, content]) => [name, checksum().add(content).end()]);
+    const list = Buffer.from(JSON.stringify(Object.fromEntries(sums)));
     stageFiles(folder, new Map([...files, [RESTORE, list]]));
     await folder.sync();
+    // 3. This one step makes the folder the copy.
+    stage = "counts";
+    renameSync(folder.at(RESTORE + RESTORING), folder.at(RESTORE));
+    await folder.sync();
+    await finishRestore(folder);
+    return place.path;
   } catch (error) {
-    if (aside !== undefined) rmSync(aside, { recursive: true });
-    throw error;
+    if (stage === "counts" && existsSync(folder.at(RESTORE + RESTORING))) stage = "beside";
+    if (stage !== "counts" && error instanceof FatalError) throw error;
+    if (stage !== "counts") undo(folder, files, place);
+    const hint = [...howFar(folder, stage, error), ...keptIn(place, stage)].join("; ");
+    const known = error instanceof FatalError ? error.exitCode : isForbidden(error) ? 77 : 1;
+    const message = `cannot restore into ${folder.path}: ${reason(error)}`;
+    throw new FatalError(message, { exitCode: known, hint, cause: error });
   }
-  // 3. This one step makes the folder the copy.
-  renameSync(folder.at(RESTORE + RESTORING), folder.at(RESTORE));
-  await folder.sync();
-  await finishRestore(folder);
-  return aside;
+}
+
+/** What is going on: an earlier restore is being finished, this one is being laid beside the folder, or it counts. */
+type Stage = "earlier" | "beside" | "counts";
+
+/** Where what was there is being kept, or is. */
+interface Aside {
+  path?: string;
+}
+
+function howFar(folder: DataFolder, stage: Stage, error: unknown): string[] {
+  if (stage === "earlier") return ["an earlier restore comes first: the next start finishes it"];
+  if (stage === "beside") return ["nothing was changed"];
+  if (error instanceof FatalError) return error.hint === undefined ? [] : [error.hint];
+  return existsSync(folder.at(RESTORE))
+    ? ["the copy counts: the next start finishes it"]
+    : ["the copy is in its place, and the disk may not keep it: look with postern check"];
+}
+
+function keptIn({ path }: Aside, stage: Stage): string[] {
+  if (path === undefined || !existsSync(path)) return [];
+  const what = stage === "counts" ? "what was there is in" : "a copy of what is there was left in";
+  return [`${what} ${path}`];
+}
+
+/** Takes away what does not count. Names that stay are told, or taken away by the next start. */
+function undo(folder: DataFolder, files: Files, { path }: Aside): void {
+  for (const name of [...files.keys(), RESTORE]) removeAny(folder.at(name + RESTORING));
+  if (path !== undefined) removeAny(path);
 }
 
 function stageFiles(folder: DataFolder, files: Files): void {
-  const unstage = (): void => {
-    for (const name of files.keys()) rmSync(folder.at(name + RESTORING), { force: true });
-  };
-  unstage();
-  try {
-    for (const [name, content] of files) writeNew(folder.at(name + RESTORING), content);
-  } catch (error) {
-    unstage();
-    throw error;
+  for (const [name, content] of files) {
+    rmSync(folder.at(name + RESTORING), { force: true });
+    writeNew(folder.at(name + RESTORING), content);
   }
 }
 
@@ -86,6 +123,26 @@ export async function finishRestore(folder: DataFolder): Promise<boolean> {
   return settings !== readSettings(folder);
 }
 
+/**
+ * Ends a restore that counts before anybody reads the settings, which it may replace. What is in the way is told by the start
+ * that follows.
+ */
+export async function finishBefore(path: string): Promise<void> {
+  if (!existsSync(join(path, RESTORE))) return;
+  try {
+    const folder = openDataFolder(path, newCounters());
+    try {
+      checkFolder(folder, () => undefined);
+      const lock = await lockFolder(folder, { wait: 0, now: wallClock, notice: () => undefined });
+      await finishRestore(folder).finally(lock.release);
+    } finally {
+      folder.close();
+    }
+  } catch {
+    // It begins with the same steps.
+  }
+}
+
 /** Half of a folder that was to be kept aside, where the whole of it still is in the folder. */
 function sweepBeside(folder: DataFolder): void {
   try {
@@ -105,7 +162,7 @@ export function afterRestore(files: FolderFiles): FolderFiles {
   const restored = restoredNames(files);
   const others = files.names.filter((name) => !isOurs(name) && !name.endsWith(RESTORING));
   return {
-    names: [...restored, ...others].toSorted(),
+    names: [...new Set([...restored, ...others])].toSorted(),
     read: (name, limit) => files.read(placeOf(files, name), limit),
   };
 }
@@ -114,9 +171,12 @@ export function afterRestore(files: FolderFiles): FolderFiles {
 const placeOf = ({ names }: FolderFiles, name: string): string =>
   names.includes(name + RESTORING) ? name + RESTORING : name;
 
-/** State, settings, audit trail and what was set aside; not what belongs to the process that has the folder. */
+/** Certificate, its key and the account at the CA. */
+export const CERTIFICATE = "acme.json";
+
+/** State, settings, audit trail and what was set aside; not what belongs to the process or to the machine. */
 const isOurs = (name: string): boolean =>
-  name !== LOCK_OWNER && ["file", "kept"].includes(kindOf(name));
+  ![LOCK_OWNER, CERTIFICATE].includes(name) && ["file", "kept"].includes(kindOf(name));
 
 /** The names in restore.json, whose files must be there as it says: it may have come with a copy of half a folder. */
 function restoredNames(files: FolderFiles): string[] {
@@ -142,22 +202,33 @@ function parseSums(content: Buffer): [string, unknown][] {
   }
 }
 
-function copyAside(folder: DataFolder, now: number): string | undefined {
-  const names = readdirSync(folder.path).filter((name) => isOurs(name) && name !== "setup-link");
-  if (names.length === 0) return undefined;
-  const files = new Map(names.map((name) => [name, readFileSync(folder.at(name))]));
+/** What cannot be read keeps its content under a second name: it may be why there is a restore. */
+function copyAside(folder: DataFolder, now: number, place: Aside): void {
+  const names = readdirSync(folder.path).filter(
+    (name) => (isOurs(name) || name === CERTIFICATE) && !["setup-link", RESTORE].includes(name),
+  );
+  if (!names.some(isOurs)) return;
+  const files = new Map<string, Buffer>();
+  const linked: string[] = [];
+  for (const name of names) {
+    try {
+      files.set(name, readFileSync(folder.at(name)));
+    } catch {
+      linked.push(folder.at(name));
+    }
+  }
   const name = `before-${nameTime(now)}`;
   const parent = dirname(folder.path);
   // Beside a mounted volume would be on another disk, or gone with the container.
   if (statSync(parent).dev === folder.dev) {
     const beside = join(parent, `${basename(folder.path)}.${name}`);
     try {
-      createFolder(beside, files);
-      return beside;
+      place.path = beside;
+      return createFolder(beside, files, { linked });
     } catch (error) {
-      if (!["EACCES", "EPERM", "EROFS"].includes(errorCode(error))) throw error;
+      if (!isForbidden(error)) throw error;
     }
   }
-  createFolder(folder.at(name), files);
-  return folder.at(name);
+  place.path = folder.at(name);
+  createFolder(place.path, files, { linked });
 }

@@ -1,23 +1,35 @@
-// Archives: ustar (POSIX.1-1988) in gzip, regular files only. Knows nothing of what the files are. Bun.Archive writes mode
-// 0644 and passes over links and devices in silence; a copy of the data folder needs 0600, and to be told.
+// Archives: ustar (POSIX.1-1988) in gzip, as postern backup writes them, and whatever else tar makes of a folder. Knows
+// nothing of what the files are. Bun.Archive writes mode 0644 and passes over links and devices in silence; a copy of the
+// data folder needs 0600, and to be told.
+import { dirname } from "node:path/posix";
 import { gunzipSync, gzipSync } from "node:zlib";
 import { oneLine } from "../audit.ts";
 
 export interface ArchiveEntry {
   /** As it stands in the archive. */
   readonly path: string;
-  readonly content: Buffer;
+  /** Of a file; undefined: it is a folder, or nothing that belongs into a copy. */
+  readonly content: Buffer | undefined;
+  /** What it is, in words. */
+  readonly is: string;
 }
 
 const BLOCK = 512;
-/** Bytes that an archive may unpack to. */
+/** Bytes that an archive may unpack to; past the second, not more than so many times its own size. */
 const LARGEST = 1024 ** 3;
+const SMALL = 64 * 1024 ** 2;
+const RATIO = 100;
+const MOST_ENTRIES = 100_000;
+/** Bytes of an extended header. */
+const LONGEST = 1024 ** 2;
 const MODE = 0o600;
 const kinds: Readonly<Record<string, string>> = {
-  "1": "a hard link",
+  "0": "a file",
+  "1": "a hard link to what is not in it",
   "2": "a symbolic link",
   "3": "a device",
   "4": "a device",
+  "5": "a folder",
   "6": "a FIFO",
 };
 
@@ -59,12 +71,16 @@ function sumOf(block: Buffer): number {
 }
 
 /**
- * The regular files of an archive, packed by gzip or not.
- * @throws {Error} whose message says what is wrong with it: damaged, too large, or anything in it but files and folders
+ * What is in an archive, packed by gzip or not.
+ * @throws {Error} whose message says what is wrong with it: damaged, or too large
  */
 export function unpackArchive(bytes: Buffer, largest = LARGEST): ArchiveEntry[] {
-  const tar = bytes[0] === 0x1f && bytes[1] === 0x8b ? unzip(bytes, largest) : bytes;
+  const limit = Math.min(largest, Math.max(SMALL, RATIO * bytes.length));
+  const tar = bytes[0] === 0x1f && bytes[1] === 0x8b ? unzip(bytes, limit) : bytes;
   const entries: ArchiveEntry[] = [];
+  const files = new Map<string, Buffer>();
+  let names: Names = {};
+  let linked = 0;
   for (let position = 0; ;) {
     const block = tar.subarray(position, position + BLOCK);
     if (block.length < BLOCK) throw new Error("it ends early");
@@ -74,26 +90,47 @@ export function unpackArchive(bytes: Buffer, largest = LARGEST): ArchiveEntry[] 
     const content = tar.subarray(position, position + header.size);
     if (content.length < header.size) throw new Error("it ends early");
     position += header.size + padding(header.size);
-    if (header.type === "0" || header.type === "\0") entries.push({ path: header.path, content });
-    else assertHarmless(header, content);
+    const more = extendedNames(header, content);
+    if (more) {
+      names = { ...names, ...more };
+      continue;
+    }
+    const { path, linkTo, type } = { ...header, ...names };
+    names = {};
+    if (entries.length === MOST_ENTRIES)
+      throw new Error(`it has more than ${MOST_ENTRIES} entries`);
+    const isFile = type === "0" || type === "\0";
+    if (isFile) files.set(path, content);
+    // What has two names in a folder stands in a tar under the first, and as a link to it under the second.
+    const isLink = type === "1" && dirname(path) === dirname(linkTo);
+    const target = isLink ? files.get(linkTo) : undefined;
+    linked += target?.length ?? 0;
+    if (linked > limit) throw tooLarge(limit);
+    const is = kinds[type] ?? "of an unknown kind";
+    entries.push({ path, content: isFile ? content : target, is });
   }
 }
+
+const tooLarge = (limit: number, cause?: unknown): Error =>
+  new Error(`it unpacks to more than ${limit} bytes`, { cause });
 
 function unzip(bytes: Buffer, largest: number): Buffer {
   try {
     return gunzipSync(bytes, { maxOutputLength: largest });
   } catch (cause) {
     const isLarge = cause instanceof RangeError || /larger than/.test(String(cause));
-    const message = isLarge ? `it unpacks to more than ${largest} bytes` : "its gzip is damaged";
-    throw new Error(message, { cause });
+    throw isLarge ? tooLarge(largest, cause) : new Error("its gzip is damaged", { cause });
   }
 }
 
 interface Header {
   readonly path: string;
+  readonly linkTo: string;
   readonly size: number;
   readonly type: string;
 }
+
+type Names = Partial<Pick<Header, "path" | "linkTo">>;
 
 function parseHeader(block: Buffer): Header {
   const text = (start: number, length: number): string =>
@@ -110,17 +147,47 @@ function parseHeader(block: Buffer): Header {
   // Only POSIX has a prefix there; GNU keeps times in these bytes.
   const prefix = magic === "ustar\0" ? text(345, 155) : "";
   const path = prefix === "" ? text(0, 100) : `${prefix}/${text(0, 100)}`;
-  return { path, size: octal(124, 12), type: block.toString("latin1", 156, 157) };
+  const type = block.toString("latin1", 156, 157);
+  return { path, linkTo: text(157, 100), size: octal(124, 12), type };
 }
 
-/** Folders hold nothing, and extended headers may speak of times and attributes; what changes a name or size is refused. */
-function assertHarmless({ path, type }: Header, content: Buffer): void {
-  if (type === "5") return;
-  if (type === "x" || type === "g") {
-    if (!/^\d+ (path|linkpath|size|GNU\.)/m.test(content.toString("utf8"))) return;
-    throw new Error("it has extended names");
+/**
+ * The names that an extended header gives to the entry behind it, by GNU or POSIX.1-2001 (pax); undefined: it is none.
+ * @throws {Error} it changes more than names, or is damaged
+ */
+function extendedNames({ type, size }: Header, content: Buffer): Names | undefined {
+  if (!["L", "K", "x", "g"].includes(type)) return undefined;
+  if (size > LONGEST) throw new Error("it has an extended header that is too large");
+  const text = content.toString("utf8").replace(/\0.*$/s, "");
+  if (type === "L") return { path: text };
+  if (type === "K") return { linkTo: text };
+  const records = paxRecords(content);
+  const odd = [...records.keys()].find((key) => /^(size|GNU\.sparse.*)$/.test(key));
+  const path = records.get("path");
+  const linkTo = records.get("linkpath");
+  if (odd !== undefined || (type === "g" && (path ?? linkTo) !== undefined)) {
+    throw new Error("it has an extended header that changes more than a name");
   }
-  throw new Error(`${shown(path)} in it is ${kinds[type] ?? "of an unknown kind"}`);
+  return { ...(path !== undefined && { path }), ...(linkTo !== undefined && { linkTo }) };
+}
+
+/** "30 mtime=1795230439.123456789\n", the length of all of it first; values may be binary. */
+function paxRecords(content: Buffer): Map<string, string> {
+  const records = new Map<string, string>();
+  for (let rest = content; rest.length > 0;) {
+    const [start = "", digits] = /^(\d{1,7}) /.exec(rest.toString("latin1", 0, 8)) ?? [];
+    const record = rest.subarray(start.length, Number(digits));
+    const equals = record.indexOf("=");
+    if (start === "" || equals < 1 || record.at(-1) !== 0x0a || Number(digits) > rest.length) {
+      throw new Error("its extended header is damaged");
+    }
+    records.set(
+      record.toString("utf8", 0, equals),
+      record.toString("utf8", equals + 1, record.length - 1),
+    );
+    rest = rest.subarray(Number(digits));
+  }
+  return records;
 }
 
 /** A name that somebody else chose, for a terminal. */

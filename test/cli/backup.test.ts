@@ -1,8 +1,18 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { existsSync, mkdirSync, readFileSync, readdirSync, statSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  readFileSync,
+  readdirSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { gunzipSync } from "node:zlib";
 import { readArchive } from "../../src/store/archive.ts";
+import { needs } from "../needs.ts";
 import type { Postern } from "../process.ts";
 import {
   cleanUp,
@@ -18,6 +28,7 @@ import {
   run,
   savedGenerations,
   startOn,
+  unreadable,
 } from "./copies.ts";
 
 afterAll(cleanUp);
@@ -37,6 +48,7 @@ describe("postern backup", () => {
     expect(stdout).toMatch(
       /^wrote \S+: \d{4}-\S+ \S+ UTC, \d+ B, rev \d+, 1 client, 1 login, an owner\n$/,
     );
+    expect(stdout).toContain(` UTC, ${statSync(file).size} B, `);
     expect(statSync(file).mode & 0o777).toBe(0o600);
     expect(readdirSync(dirname(file))).toEqual([basename(file)]);
     const listed = Bun.spawnSync(["tar", "-tvzf", file]).stdout.toString().trim().split("\n");
@@ -70,8 +82,96 @@ describe("postern backup", () => {
     });
     expect(readFileSync(file, "utf8")).toBe("mine");
     expect((await server.run("backup", file, "--force")).exitCode).toBe(0);
-    expect(readArchive(readFileSync(file)).has("state.json")).toBe(true);
+    expect(readArchive(readFileSync(file)).files.has("state.json")).toBe(true);
     expect(readdirSync(dirname(file))).toEqual([basename(file)]);
+  });
+
+  test("never replaces a pipe or a link, whatever is said", async () => {
+    for (const make of [
+      (path: string) => void Bun.spawnSync(["mkfifo", path]),
+      (path: string) => symlinkSync("/etc/hostname", path),
+    ]) {
+      const path = place("backup.tar.gz");
+      make(path);
+      const { mode } = lstatSync(path);
+      for (const flags of [[], ["--force"]]) {
+        expect(await server.run("backup", path, ...flags)).toEqual({
+          exitCode: 1,
+          stdout: "",
+          stderr: `postern: error: ${path} exists, and is not a regular file\npostern: hint: choose another name\n`,
+        });
+      }
+      expect(lstatSync(path).mode).toBe(mode);
+      expect(readdirSync(dirname(path))).toEqual([basename(path)]);
+    }
+  });
+
+  test("a folder is replaced with --force when it holds a backup and nothing else", async () => {
+    const target = `${place("folder")}/`;
+    expect((await server.run("backup", target)).exitCode).toBe(0);
+    const { ino } = statSync(target);
+    const refused = await server.run("backup", target);
+    expect([refused.exitCode, refused.stderr]).toEqual([
+      1,
+      expect.stringContaining(
+        "exists\npostern: hint: choose another name, or replace it with --force",
+      ),
+    ]);
+    expect((await server.run("backup", target, "--force")).exitCode).toBe(0);
+    expect(statSync(target).ino).not.toBe(ino);
+    expect(readdirSync(target).toSorted()).toEqual(["audit.jsonl", "state.json"]);
+    writeFileSync(join(target, "journal.000000000000.jsonl"), "");
+    const more = await server.run("backup", target, "--force");
+    expect([more.exitCode, more.stderr]).toEqual([
+      1,
+      expect.stringContaining("more than a backup"),
+    ]);
+    expect(readdirSync(target)).toHaveLength(3);
+    expect(readdirSync(dirname(join(target, ".")))).toEqual(["folder"]);
+  });
+
+  test("a link is no way into the data folder", async () => {
+    const link = place("link");
+    symlinkSync(server.folder, link);
+    const before = readFileSync(join(server.folder, "audit.jsonl"), "utf8");
+    for (const target of [join(link, "audit.jsonl"), join(link, "new"), `${join(link, "new")}/`]) {
+      const { exitCode, stderr } = await server.run("backup", target, "--force");
+      expect([exitCode, stderr]).toEqual([
+        2,
+        expect.stringContaining("is in the data folder itself"),
+      ]);
+    }
+    expect(readFileSync(join(server.folder, "audit.jsonl"), "utf8")).toBe(before);
+  });
+
+  needs("strace", "linux")(
+    "what of the audit trail cannot be read is left out, and told",
+    async () => {
+      const file = place("backup.tar.gz");
+      const words = ["backup", file, "--data", server.folder];
+      const { exitCode, stderr } = await run(words, unreadable(join(server.folder, "audit.jsonl")));
+      expect([exitCode, stderr]).toEqual([
+        0,
+        "postern: warning: not in the backup: audit.jsonl: EIO: i/o error, read\n",
+      ]);
+      expect([...readArchive(readFileSync(file)).files.keys()]).toEqual(["state.json"]);
+    },
+  );
+
+  needs("root", "linux")("a disk that may not be written to is told as that", async () => {
+    const target = place("disk");
+    mkdirSync(target);
+    const words = ["-t", "tmpfs", "-o", "ro", "none", target];
+    expect(Bun.spawnSync(["mount", ...words]).success).toBe(true);
+    try {
+      const { exitCode, stderr } = await server.run("backup", join(target, "b.tar.gz"));
+      expect([exitCode, stderr]).toEqual([
+        77,
+        expect.stringContaining("EROFS: read-only file system, open"),
+      ]);
+    } finally {
+      Bun.spawnSync(["umount", target]);
+    }
   });
 
   test("a path that ends in a slash, or an empty folder, becomes a folder that a start takes as it is", async () => {

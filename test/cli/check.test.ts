@@ -1,5 +1,5 @@
 import { afterAll, describe, expect, test } from "bun:test";
-import { chmodSync, chownSync, existsSync, readdirSync, statSync } from "node:fs";
+import { chmodSync, chownSync, existsSync, readdirSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { needs } from "../needs.ts";
 import { freePort } from "../process.ts";
@@ -97,17 +97,36 @@ describe("postern check", () => {
     const none = place("none");
     const { exitCode, stderr } = await check(none);
     expect([exitCode, stderr]).toEqual([
-      1,
+      66,
       `postern: error: there is no data folder ${none}\npostern: hint: name it with --data\n`,
     ]);
+    const told = await check(none, "--json");
+    expect([told.exitCode, told.stderr]).toEqual([66, ""]);
+    expect(JSON.parse(told.stdout)).toMatchObject({
+      folder: none,
+      files: [],
+      start: { works: false, exit_code: 66, message: `there is no data folder ${none}` },
+      exit_code: 66,
+    });
     expect(existsSync(none)).toBe(false);
+  });
+
+  test("a file in the place of the folder is told as one", async () => {
+    const file = place("file");
+    writeFileSync(file, "");
+    expect(await check(file)).toMatchObject({
+      exitCode: 78,
+      stderr: expect.stringContaining(`${file} cannot be used: it is not a folder\n`),
+    });
   });
 
   needs("root", "linux")("root is told what the folder's owner would be told", async () => {
     const data = copyOf(folder);
     for (const name of readdirSync(data)) chownSync(join(data, name), 12_345, 12_345);
     chownSync(data, 12_345, 12_345);
-    expect((await check(data)).exitCode).toBe(0);
+    const clean = await check(data);
+    expect(clean.exitCode).toBe(0);
+    expect(clean.stdout).toContain("\nnote: a start as root refuses it: start as user 12345\n");
     chownSync(join(data, last), 0, 0);
     const { exitCode, stdout } = await check(data);
     expect(exitCode).toBe(78);
@@ -115,6 +134,30 @@ describe("postern check", () => {
       `with exit code 77: ${join(data, last)} belongs to user 0, and this is user 12345`,
     );
   });
+});
+
+needs("root", "linux")("what a user may not read is told as that, not as damage", async () => {
+  const nobody = "setpriv --reuid=65534 --regid=65534 --clear-groups".split(" ");
+  const data = copyOf(folder);
+  chmodSync(join(data, ".."), 0o755);
+  const start = ["--data", data, "--port", "1"];
+  const other = await run(start, nobody);
+  expect([other.exitCode, other.stderr]).toEqual([
+    77,
+    expect.stringContaining(`${data} belongs to user 0, and this is user 65534\n`),
+  ]);
+  expect((await check(data)).exitCode).toBe(0);
+  expect(await run(["check", "--data", data], nobody)).toMatchObject({ exitCode: 77, stdout: "" });
+  const backup = place("backup");
+  expect((await run(["restore", data, "--data", backup], nobody)).exitCode).toBe(77);
+  for (const name of ["", ...readdirSync(data)]) chownSync(join(data, name), 65_534, 65_534);
+  chmodSync(join(data, "state.json"), 0);
+  for (const words of [start, ["check", "--data", data]]) {
+    const { stdout, stderr } = await run(words, nobody);
+    expect(stdout + stderr).toContain(`${data}/state.json may not be read: its mode is 0000\n`);
+    expect(stdout + stderr).toContain(`hint: chmod 600 ${data}/state.json\n`);
+  }
+  expect(readdirSync(data)).toContain("state.json");
 });
 
 type Damage = (data: string) => void;

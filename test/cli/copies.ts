@@ -86,6 +86,14 @@ export async function run(words: readonly string[], prefix: readonly string[] = 
   return { exitCode: await child.exited, stdout, stderr } satisfies Outcome;
 }
 
+/** A prefix of a command line that no file of this path can be read by. */
+export const unreadable = (path: string): string[] => [
+  ..."strace -f -qq -o /dev/null".split(" "),
+  "-P",
+  path,
+  ..."-e trace=read,pread64 -e inject=read,pread64:error=EIO".split(" "),
+];
+
 /** A copy of a folder as it is, in a place of its own. */
 export function copyOf(folder: string): string {
   const copy = place("data");

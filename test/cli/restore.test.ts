@@ -1,10 +1,13 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { createHash } from "node:crypto";
 import {
   cpSync,
   existsSync,
+  linkSync,
   mkdirSync,
   readFileSync,
   readdirSync,
+  renameSync,
   rmSync,
   statSync,
   statfsSync,
@@ -31,6 +34,7 @@ import {
   savedGeneration,
   startOn,
   stateOf,
+  unreadable,
 } from "./copies.ts";
 
 afterAll(cleanUp);
@@ -142,16 +146,9 @@ describe("postern restore", () => {
       ["", 2],
     ] as const) {
       const data = place("data");
-      const words = [...programCommand(), "restore", file];
-      const line = [...words, "--data", data].map((word) => `'${word}'`).join(" ");
-      const child = Bun.spawn(["script", "-qec", line, "/dev/null"], { stdin: "pipe" });
-      let printed = "";
-      for await (const chunk of child.stdout) {
-        const asked = printed.includes("[y/N]");
-        printed += new TextDecoder().decode(chunk);
-        if (!asked && printed.includes("[y/N]")) void child.stdin.write(`${answer}\n`);
-      }
-      expect(await child.exited).toBe(0);
+      const words = ["restore", file, "--data", data];
+      const { exitCode, printed } = await atQuestion(words, `${answer}\n`);
+      expect(exitCode).toBe(0);
       expect(printed).toMatch(
         /The copy is from \d{4}-.* UTC\. Logins that were ended since then come back/,
       );
@@ -167,11 +164,46 @@ describe("postern restore", () => {
     }
   });
 
+  test.each([
+    ["Ctrl+C", "\u0003"],
+    ["Ctrl+D", "\u0004"],
+  ])("left by %s at the question it changes nothing, and makes nothing", async (_, key) => {
+    if (Bun.which("script") === null) return console.warn("skipped: script is missing");
+    const data = place("data");
+    const { exitCode, printed } = await atQuestion(["restore", file, "--data", data], key);
+    expect(exitCode).toBe(130);
+    expect(printed).toMatch(/\[y\/N\] [^\n]*\nnothing was changed\r\n$/);
+    expect(existsSync(data)).toBe(false);
+  });
+
   test.each<[string, (data: string) => string]>([
     ["a folder copied by hand", (data) => data],
     ["a tar of the folder", (data) => tarOf(["-C", data, "."])],
     ["a tar of the folder under its name", (data) => tarOf(["-C", dirname(data), "data"])],
     ["a pax archive with times in it", (data) => tarOf(["--format=pax", "-C", data, "."])],
+    [
+      "a tar of a folder with one file under two names",
+      (data) => {
+        linkSync(join(data, "audit.jsonl"), join(data, "audit.jsonl.1"));
+        return tarOf(["-C", data, "."]);
+      },
+    ],
+    [
+      "a tar of a mounted volume, in which an earlier restore kept what was there",
+      (data) => {
+        const before = made(join(data, "before-20261121T000000.000Z"));
+        cpSync(file, join(before, "state.json"));
+        return tarOf(["-C", data, "."]);
+      },
+    ],
+    ...["gnu", "pax"].map((format): [string, (data: string) => string] => [
+      `a tar (${format}) of a folder with a long name that is not ASCII`,
+      (data) => {
+        const name = "Grüße ".repeat(30).trim();
+        renameSync(data, join(dirname(data), name));
+        return tarOf([`--format=${format}`, "-C", dirname(data), name]);
+      },
+    ]),
   ])("%s is restored, journals and all", async (_, copy) => {
     const data = place("restored");
     const source = copy(copyOf(folder));
@@ -185,6 +217,81 @@ describe("postern restore", () => {
     await server.kill();
   });
 
+  test("what is not Postern's is left out of a copy, archive or folder, and named", async () => {
+    const copy = copyOf(folder);
+    writeFileSync(join(copy, "config.json~"), "{}");
+    writeFileSync(join(copy, "._state.json"), "x");
+    symlinkSync("/etc/passwd", join(copy, "way"));
+    for (const source of [copy, tarOf(["-C", copy, "."])]) {
+      const data = place("data");
+      const { exitCode, stdout } = await run(["restore", source, "--data", data]);
+      expect(exitCode).toBe(0);
+      const line = /^left out, not Postern's: (.*)$/m.exec(stdout)?.[1] ?? "";
+      expect(line.split(", ").toSorted()).toEqual([`"._state.json"`, `"config.json~"`, `"way"`]);
+      expect(readdirSync(data).toSorted()).toEqual(["audit.jsonl", "state.json"]);
+    }
+  });
+
+  test("a certificate belongs to the machine: the one that is there stays, else that of the copy comes", async () => {
+    const copy = copyOf(folder);
+    writeFileSync(join(copy, "acme.json"), "theirs");
+    const data = place("data");
+    const certificate = (): string => readFileSync(join(data, "acme.json"), "utf8");
+    expect((await run(["restore", copy, "--data", data])).exitCode).toBe(0);
+    expect(certificate()).toBe("theirs");
+    writeFileSync(join(data, "acme.json"), "ours");
+    for (const source of [copy, file]) {
+      expect((await run(["restore", source, "--data", data])).exitCode).toBe(0);
+      expect(certificate()).toBe("ours");
+    }
+    for (const aside of asideOf(data))
+      expect(readFileSync(join(aside, "acme.json"), "utf8")).toBe("ours");
+  });
+
+  needs("strace", "linux")("what the disk does not give back is kept aside as it is", async () => {
+    const data = copyOf(folder);
+    const trail = join(data, "audit.jsonl");
+    const { ino } = statSync(trail);
+    const { exitCode } = await run(["restore", file, "--data", data], unreadable(trail));
+    expect(exitCode).toBe(0);
+    const [aside = ""] = asideOf(data);
+    expect(statSync(join(aside, "audit.jsonl")).ino).toBe(ino);
+    expect(statSync(trail).ino).not.toBe(ino);
+  });
+
+  needs("strace", "linux")("an audit trail that cannot be read is left out, and told", async () => {
+    const copy = copyOf(folder);
+    const data = place("data");
+    const prefix = unreadable(join(copy, "audit.jsonl"));
+    const { exitCode, stderr } = await run(["restore", copy, "--data", data], prefix);
+    expect([exitCode, stderr]).toEqual([
+      0,
+      "postern: warning: not in the copy: audit.jsonl: EIO: i/o error, read\n",
+    ]);
+    expect(readdirSync(data)).toEqual(["state.json"]);
+  });
+
+  test("one that was interrupted is finished by a start, with the settings of the copy", async () => {
+    const data = copyOf(folder);
+    writeFileSync(join(data, "config.json"), "{}", { mode: 0o600 });
+    const state = copyOf(folder);
+    await run(["restore", file, "--data", state]);
+    const files = {
+      "state.json": readFileSync(join(state, "state.json")),
+      "config.json": Buffer.from(`{"refreshGrace":"61s"}`),
+    };
+    const sums = Object.entries(files).map(([name, content]) => {
+      writeFileSync(join(data, `${name}.restoring`), content, { mode: 0o600 });
+      return [name, createHash("sha256").update(content).digest("hex").slice(0, 16)];
+    });
+    const list = JSON.stringify(Object.fromEntries(sums));
+    writeFileSync(join(data, "restore.json"), list, { mode: 0o600 });
+    const server = await startOn(data);
+    expect(readFileSync(join(data, "config.json"), "utf8")).toBe(`{"refreshGrace":"61s"}`);
+    expect(await savedGeneration(server, ended)).toBe(1);
+    await server.kill();
+  });
+
   test("settings come with the copy; what is not Postern's stays where it is", async () => {
     const data = copyOf(folder);
     writeFileSync(join(data, "config.json"), `{"refreshGrace":"60s"}`);
@@ -192,7 +299,9 @@ describe("postern restore", () => {
     writeFileSync(join(data, "config.json"), "broken");
     writeFileSync(join(data, "notes.txt"), "mine");
     writeFileSync(join(data, "state.json.corrupt-1"), "old");
-    expect((await run(["restore", copy, "--data", data])).exitCode).toBe(0);
+    const { exitCode, stdout } = await run(["restore", copy, "--data", data]);
+    expect(exitCode).toBe(0);
+    expect(stdout).toContain(`\nsettings: those of the copy, in ${data}/config.json\n`);
     expect(readFileSync(join(data, "config.json"), "utf8")).toBe(`{"refreshGrace":"60s"}`);
     expect(readdirSync(data).toSorted()).toEqual([
       "audit.jsonl",
@@ -200,6 +309,11 @@ describe("postern restore", () => {
       "notes.txt",
       "state.json",
     ]);
+    const without = await run(["restore", file, "--data", data]);
+    expect(without.stdout).toContain(
+      "\nsettings: the copy has none; config.json is kept with what was there\n",
+    );
+    expect(existsSync(join(data, "config.json"))).toBe(false);
   });
 
   needs("root", "linux")("on a mounted volume the old folder is kept inside of it", async () => {
@@ -250,6 +364,22 @@ describe("postern restore", () => {
     }
   });
 });
+
+/** Runs a command on a terminal and types when it asks. */
+async function atQuestion(
+  words: readonly string[],
+  typed: string,
+): Promise<{ exitCode: number; printed: string }> {
+  const line = [...programCommand(), ...words].map((word) => `'${word}'`).join(" ");
+  const child = Bun.spawn(["script", "-qec", line, "/dev/null"], { stdin: "pipe" });
+  let printed = "";
+  for await (const chunk of child.stdout) {
+    const asked = printed.includes("[y/N]");
+    printed += new TextDecoder().decode(chunk);
+    if (!asked && printed.includes("[y/N]")) void child.stdin.write(typed);
+  }
+  return { exitCode: await child.exited, printed };
+}
 
 /** An archive that tar makes. */
 function tarOf(words: readonly string[]): string {

@@ -9,6 +9,7 @@ import {
   statSync,
 } from "node:fs";
 import { dirname, join } from "node:path";
+import { needs } from "../needs.ts";
 import { callMcp } from "../server.ts";
 import {
   cleanUp,
@@ -22,6 +23,7 @@ import {
   savedGeneration,
   startOn,
   stateOf,
+  unreadable,
 } from "./copies.ts";
 import { edit, flip, flipBoth, remove, write } from "./damage.ts";
 
@@ -202,6 +204,31 @@ describe("postern check --salvage", () => {
     expect((await getIn(server, { ...ended }))[0]).toBe(400);
     await server.kill();
   });
+
+  needs("strace", "linux")(
+    "a trail that cannot be read, and half a restore, are losses",
+    async () => {
+      const data = copyOf(history.folder);
+      write(data, "restore.json", "{}");
+      const saved = place("saved");
+      const words = ["check", "--salvage", saved, "--data", data];
+      const { exitCode, stdout, stderr } = await run(words, unreadable(join(data, "audit.jsonl")));
+      expect([exitCode, stderr]).toEqual([1, ""]);
+      expect(stdout).toContain(
+        "\nlost\n  what was to be restored: a restore was interrupted, and its files are not there as they were\n" +
+          "  audit.jsonl: EIO: i/o error, read\n",
+      );
+      expect(readdirSync(saved)).toEqual(["state.json"]);
+      const checked = await run(["check", "--data", data], unreadable(join(data, "audit.jsonl")));
+      expect(checked.exitCode).toBe(78);
+      expect(checked.stdout).toContain(
+        "\na start refuses, with exit code 78: a restore was interrupted",
+      );
+      expect(checked.stdout).toContain(
+        "\ndamaged: audit.jsonl: it cannot be read: EIO: i/o error, read\n",
+      );
+    },
+  );
 
   test("journals of the damaged folder, laid beside what was saved of it, are told from it", async () => {
     const { folder, journals } = history;

@@ -1,13 +1,13 @@
 // A restore that a crash left: before restore.json is there the folder is what it was, afterwards it is the copy. The command
 // and its kills are test/cli/restore*.test.ts.
 import { afterEach, describe, expect, test } from "bun:test";
-import { readFileSync, readdirSync } from "node:fs";
+import { existsSync, readFileSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { FatalError } from "../../src/errors.ts";
-import { newCounters, openDataFolder } from "../../src/store/files.ts";
+import { type DataFolder, newCounters, openDataFolder } from "../../src/store/files.ts";
 import { readAtOnce } from "../../src/store/hot_read.ts";
 import { recover } from "../../src/store/recovery.ts";
-import { restoreFiles } from "../../src/store/restore.ts";
+import { afterRestore, restoreFiles } from "../../src/store/restore.ts";
 import {
   GENESIS,
   START,
@@ -43,7 +43,7 @@ async function readOnly(path: string): Promise<string[]> {
   try {
     return await readAtOnce(
       folder,
-      (files) => [...recover(files).tables.folder.keys()],
+      (files) => [...recover(afterRestore(files)).tables.folder.keys()],
       () => true,
     );
   } finally {
@@ -128,14 +128,23 @@ describe("a folder that a restore was killed in", () => {
     const before = contentOf(path);
     expect((await refusal(path)).exitCode).toBe(78);
     expect(contentOf(path)).toEqual(before);
-    await restore(path);
+    const aside = await restore(path);
     expect(await records(path)).toEqual({ new: "1" });
+    expect(Object.keys(contentOf(aside ?? ""))).not.toContain("restore.json");
   });
 });
 
-/** Restores the copy; resolves to where the old files are. */
-async function restore(path: string): Promise<string | undefined> {
-  const folder = openDataFolder(path, newCounters());
+/** Restores the copy; resolves to where the old files are. @param failing which sync of the folder the disk fails */
+async function restore(path: string, failing = 0): Promise<string | undefined> {
+  const opened = openDataFolder(path, newCounters());
+  let syncs = 0;
+  const folder: DataFolder = {
+    ...opened,
+    async sync() {
+      if (++syncs === failing) throw Object.assign(new Error("EIO"), { code: "EIO" });
+      await opened.sync();
+    },
+  };
   try {
     return await restoreFiles(folder, new Map([["state.json", Buffer.from(copy)]]), START);
   } finally {
@@ -155,6 +164,27 @@ describe("a restore", () => {
     expect(aside).toBe(`${path}.before-20261121T000000.000Z`);
     expect(Object.keys(contentOf(path))).toEqual(["notes.txt", "state.json"]);
     expect(contentOf(aside ?? "")).toEqual({ ...old, "state.json.corrupt-1": "x" });
+  });
+
+  const counts = "the copy counts: the next start finishes it; what was there is in ";
+  test.each([
+    [1, { old: "2" }, "nothing was changed"],
+    [2, { new: "1" }, counts],
+    [3, { new: "1" }, counts],
+    [4, { new: "1" }, "the copy is in its place, and the disk may not keep it: look with postern"],
+  ])("whose sync number %d fails says what is true of the folder", async (failing, holds, hint) => {
+    const path = folderWith(old);
+    const error = await restore(path, failing).catch((thrown: unknown) => thrown);
+    expect(error).toMatchObject({
+      exitCode: 1,
+      message: `cannot restore into ${path}: EIO`,
+      hint: expect.stringContaining(hint),
+    });
+    const aside = `${path}.before-20261121T000000.000Z`;
+    expect([existsSync(aside), `${(error as FatalError).hint}`.includes(aside)]).toEqual(
+      failing === 1 ? [false, false] : [true, true],
+    );
+    expect(await records(path)).toEqual(holds);
   });
 
   test("into an empty folder keeps nothing aside", async () => {
