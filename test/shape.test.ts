@@ -35,7 +35,7 @@ const layers = [
   ["limits", "ration"],
   ["settings", "clients"],
   ["values"],
-  ["json"],
+  ["json", "access"],
   ["errors", "primitives", "addresses", "deps"],
 ];
 const partOf = (path: string): string => {

@@ -17,6 +17,7 @@ import {
   newCounters,
   openDataFolder,
   unfinishedBeside,
+  unusable,
 } from "./files.ts";
 import { lockFolder } from "./lock.ts";
 import { checkFolder } from "./permissions.ts";
@@ -124,8 +125,9 @@ export async function finishRestore(folder: DataFolder): Promise<boolean> {
 }
 
 /**
- * Ends a restore that counts before anybody reads the settings, which it may replace. What is in the way is told by the start
- * that follows.
+ * Ends a restore that counts before anybody reads the settings, which it may replace. What refuses the folder is told by the
+ * start that follows, which takes the same steps.
+ * @throws {FatalError} exit code 77 or 78: a system error
  */
 export async function finishBefore(path: string): Promise<void> {
   if (!existsSync(join(path, RESTORE))) return;
@@ -138,8 +140,8 @@ export async function finishBefore(path: string): Promise<void> {
     } finally {
       folder.close();
     }
-  } catch {
-    // It begins with the same steps.
+  } catch (error) {
+    if (!(error instanceof FatalError)) throw unusable(path, error);
   }
 }
 

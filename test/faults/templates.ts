@@ -124,7 +124,12 @@ export async function halfRestored(): Promise<Template> {
   const { folder } = template;
   const state = readFileSync(join(folder, "state.json"));
   writeFileSync(join(folder, "state.json.restoring"), state, { mode: 0o600 });
-  const list = JSON.stringify({ "state.json": checksum().add(state).end() });
+  const settings = Buffer.from(`{"refreshGrace":"61s"}`);
+  writeFileSync(join(folder, "config.json.restoring"), settings, { mode: 0o600 });
+  const list = JSON.stringify({
+    "state.json": checksum().add(state).end(),
+    "config.json": checksum().add(settings).end(),
+  });
   writeFileSync(join(folder, "restore.json"), list, { mode: 0o600 });
   appendFileSync(join(folder, "state.json"), "what was there before");
   return template;
