@@ -20,7 +20,7 @@ import {
   unusable,
 } from "./files.ts";
 import { lockFolder } from "./lock.ts";
-import { checkFolder } from "./permissions.ts";
+import { inspectEntries, inspectFolder } from "./permissions.ts";
 
 /**
  * Puts `files` in place of everything of ours in a folder whose lock is held.
@@ -134,9 +134,14 @@ export async function finishBefore(path: string): Promise<void> {
   try {
     const folder = openDataFolder(path, newCounters());
     try {
-      checkFolder(folder, () => undefined);
+      inspectFolder(folder);
       const lock = await lockFolder(folder, { wait: 0, now: wallClock, notice: () => undefined });
-      await finishRestore(folder).finally(lock.release);
+      try {
+        inspectEntries(folder, readdirSync(folder.path));
+        await finishRestore(folder);
+      } finally {
+        lock.release();
+      }
     } finally {
       folder.close();
     }
