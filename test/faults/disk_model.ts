@@ -137,7 +137,7 @@ function diskOf({ before, isSynced }: ReplayOptions): Disk {
 
 /** What the program finds in the folder. */
 export const contentNow = ({ names }: Disk): Content =>
-  new Map([...names].map(([name, { synced, writes }]) => [name, written(synced, writes)]));
+  new Map([...names].map(([name, file]) => [name, bytesOf(file)]));
 
 /** The strings among the arguments. */
 const textsOf = ({ words }: Call): Buffer[] =>
@@ -165,12 +165,28 @@ function takeStep(disk: Disk, open: Descriptors, call: Call, options: ReplayOpti
   const file = open.get(numberAt(call, 0));
   if (file === undefined) return false;
   if (name === "fsync" || name === "fdatasync") return sync(disk, file, call);
-  if (name !== "pwrite64" || file === "folder") throw new Error(`${name} is not in the model`);
+  if (file === "folder") throw new Error(`${name} of a folder is not in the model`);
+  if (name === "copy_file_range") return copyOn(file, open.get(numberAt(call, 2)), call);
+  if (name === "ftruncate" && numberAt(call, 1) === bytesOf(file).length) return false;
+  if (name !== "pwrite64") throw new Error(`${name} is not in the model`);
   const [bytes = Buffer.alloc(0)] = textsOf(call);
   if (call.result === 0) return false;
   const write = { position: numberAt(call, -1), bytes: bytes.subarray(0, call.result), ended };
   file.writes = [...file.writes, write];
   return true;
+}
+
+/** Goes on where the last copy into the same file ended. */
+function copyOn(
+  from: DiskFile,
+  to: DiskFile | "folder" | undefined,
+  { result, ended }: Call,
+): boolean {
+  if (to === undefined || to === "folder") throw new Error("a copy leads out of the folder");
+  const position = bytesOf(to).length;
+  const bytes = bytesOf(from).subarray(position, position + result);
+  if (bytes.length > 0) to.writes = [...to.writes, { position, bytes, ended }];
+  return bytes.length > 0;
 }
 
 function openFile(
@@ -224,6 +240,9 @@ function sync(disk: Disk, file: DiskFile | "folder", { began }: Call): boolean {
   file.writes = file.writes.filter(({ ended }) => ended > began);
   return true;
 }
+
+/** As the program sees them. */
+const bytesOf = ({ synced, writes }: DiskFile): Buffer => written(synced, writes);
 
 function written(before: Buffer, writes: readonly Write[]): Buffer {
   const end = Math.max(

@@ -107,12 +107,6 @@ export const mutants: readonly Mutant[] = [
     as: ["wrong"],
   },
   {
-    name: "snapshot_not_synced",
-    what: "no sync of a snapshot",
-    caughtBy: "power cuts on a model disk",
-    as: ["lost", "failed start"],
-  },
-  {
     name: "loaded_not_synced",
     what: "what was loaded is built on without a sync",
     caughtBy: "power cuts on a model disk",
