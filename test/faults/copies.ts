@@ -139,6 +139,8 @@ async function judgeIn(program: Program, client: ModelClient, report: Report): P
   if (old === undefined || !report.random.chance(0.3)) return;
   const answer = await present(program, client, old);
   judgeDead("in a copy a superseded token", answer.status, [400], report);
+  // It may be a thief who presents it: the login is over.
+  client.ended = "yes";
 }
 
 async function judgeOut(program: Program, client: ModelClient, report: Report): Promise<void> {
