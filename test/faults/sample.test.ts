@@ -5,7 +5,7 @@ import { readFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { needs } from "../needs.ts";
-import { allCases, lanes, runCase } from "./cases.ts";
+import { allCases, compiledCases, lanes, runCase } from "./cases.ts";
 import { catalogue, catalogueTable } from "./catalogue.ts";
 import { misfit, mutants, patchNames } from "./mutants.ts";
 import { readPart } from "./table.ts";
@@ -37,6 +37,19 @@ needs("git").each(mutants)("a store with $what can be made, for $caughtBy", (mut
 
 test("every patch is one of the mutants", () => {
   expect(patchNames()).toEqual(mutants.map(({ name }) => name).toSorted());
+});
+
+/** The first cell of each row of a table in the document. */
+const rowsOf = (part: "faults" | "mutants"): string[] =>
+  readPart(part)
+    .split("\n")
+    .filter((line) => line.startsWith("| "))
+    .slice(2)
+    .map((line) => line.split(" | ")[0]?.slice(2) ?? "");
+
+test("the last full run has a row for every case and for every mutant", () => {
+  expect(rowsOf("faults")).toEqual([...allCases, ...compiledCases].map(({ name }) => name));
+  expect(rowsOf("mutants")).toEqual(mutants.map(({ what }) => what));
 });
 
 test("the catalogue names cases and tests that there are, and the document has it", () => {
