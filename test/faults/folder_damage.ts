@@ -45,6 +45,10 @@ const journalsOf = (folder: string): string[] =>
     .toSorted();
 const lastJournal = (folder: string): string => journalsOf(folder).at(-1) ?? "";
 
+function damageBoth(folder: string): void {
+  for (const name of [STATE, `${STATE}.prev`]) edit(name, (bytes) => flipped(bytes, 90))(folder);
+}
+
 const inPlaceOf = (name: string, make: (path: string) => void) => (folder: string) => {
   renameSync(join(folder, name), join(folder, `${name}.was`));
   make(join(folder, name));
@@ -94,9 +98,15 @@ export const damages: readonly FolderDamage[] = [
   },
   {
     name: "both generations damaged",
+    make: damageBoth,
+    exitCode: 0,
+    says: /state\.json: its checksum is wrong; the journals go back to the beginning/,
+  },
+  {
+    name: "both generations damaged, and the first journal gone",
     make: (folder) => {
-      for (const name of [STATE, `${STATE}.prev`])
-        edit(name, (bytes) => flipped(bytes, 90))(folder);
+      damageBoth(folder);
+      rmSync(join(folder, journalsOf(folder)[0] ?? ""));
     },
     exitCode: 78,
     says: /state\.json: its checksum is wrong; state\.json\.prev: .*check --salvage/s,
