@@ -227,7 +227,7 @@ function passedOver(failure: string, taken: string): Notice {
 
 const torn = (name: string, bytes: number): Notice => ({
   kind: "torn-tail",
-  message: `the last ${bytes} bytes of ${name} are a change that was never answered: dropped`,
+  message: `the last ${bytes} bytes of ${name} look like a change that was never answered: dropped`,
 });
 
 const nothingRead = (name: string, bytes: number): Notice => ({

@@ -169,7 +169,7 @@ const survived: [name: string, damage: Damage, exitCode: number, says: string][]
     "a torn end",
     (data) => edit(data, last, (text) => `${text}{"rev":99,"p`),
     0,
-    `note: the last 12 bytes of ${last} are a change that was never answered: dropped`,
+    `note: the last 12 bytes of ${last} look like a change that was never answered: dropped`,
   ],
   ["a name that is not ours", (data) => write(data, "notes.txt", ""), 0, "note: "],
   [

@@ -121,7 +121,7 @@ export const damages: readonly FolderDamage[] = [
     name: "a group that is half there",
     make: journal((bytes) => `${bytes}${bytes.subarray(bytes.lastIndexOf("\n", -2) + 1, -40)}`),
     exitCode: 0,
-    says: /are a change that was never answered: dropped/,
+    says: /look like a change that was never answered: dropped/,
   },
   {
     name: "the last group torn",
@@ -131,7 +131,7 @@ export const damages: readonly FolderDamage[] = [
     },
     exitCode: 0,
     isShort: true,
-    says: /are a change that was never answered: dropped/,
+    says: /look like a change that was never answered: dropped/,
   },
   {
     name: "a journal damaged in the middle",
