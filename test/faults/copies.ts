@@ -1,7 +1,8 @@
 // Copies of a data folder, as people and backup programs make them while the server runs, and what a copy owes to the clients.
 import { closeSync, openSync, readSync, readdirSync, statSync, writeSync } from "node:fs";
 import { join } from "node:path";
-import { type ModelClient, type World, callTool, judgeDead, present, refresh } from "./model.ts";
+import { judgeDead } from "./judge.ts";
+import { type ModelClient, type World, callTool, present, refresh } from "./model.ts";
 import type { Program } from "./program.ts";
 import { type Random, type Report, shuffled } from "./report.ts";
 

@@ -14,6 +14,7 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import { checksum } from "../../src/primitives.ts";
+import { run } from "./command.ts";
 
 export interface FolderDamage {
   readonly name: string;
@@ -219,8 +220,3 @@ export const places: readonly FolderDamage[] = [
     mend: (folder) => run("umount", folder),
   },
 ];
-
-function run(...command: string[]): void {
-  const { success, stderr } = Bun.spawnSync(command);
-  if (!success) throw new Error(`${command.join(" ")}: ${stderr}`);
-}

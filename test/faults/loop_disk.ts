@@ -13,6 +13,7 @@ import {
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { run } from "./command.ts";
 
 export type DiskKind = "ext4" | "xfs";
 
@@ -64,11 +65,6 @@ function shutDown(path: string): void {
   closeSync(descriptor);
   c.close();
   if (result !== 0) throw new Error(`${path} cannot be shut down`);
-}
-
-function run(...command: string[]): void {
-  const { success, stderr } = Bun.spawnSync(command, { stdout: "ignore" });
-  if (!success) throw new Error(`${command.join(" ")}: ${stderr.toString()}`);
 }
 
 /** Whether this machine mounts images of that kind. */

@@ -13,6 +13,11 @@ export async function withScratch<T>(run: (path: string) => Promise<T>): Promise
   }
 }
 
+/** So many times one after the other, each with a new folder. */
+export async function often(size: number, once: (path: string) => Promise<void>): Promise<void> {
+  for (let round = 0; round < size; round++) await withScratch(once);
+}
+
 /** An empty folder at this path, whatever was there. */
 export function emptied(path: string): string {
   rmSync(path, { recursive: true, force: true });

@@ -2,6 +2,7 @@
 import { closeSync, ftruncateSync, mkdirSync, openSync, rmSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { temporaryFolder } from "../server.ts";
+import { run } from "./command.ts";
 
 export interface SmallDisk {
   /** The data folder on it. */
@@ -39,9 +40,4 @@ export function smallDisk(mib: number): SmallDisk {
       rmSync(disk, { recursive: true });
     },
   };
-}
-
-function run(...command: string[]): void {
-  const { success, stderr } = Bun.spawnSync(command);
-  if (!success) throw new Error(`${command.join(" ")}: ${stderr}`);
 }

@@ -72,8 +72,6 @@ const PATIENCE = 500;
 const SETTLED = 10;
 
 export interface Tracer {
-  /** What it has recorded; complete after `ended`. */
-  log(): string;
   /** Lets go of the program, which runs on. */
   detach(): Promise<void>;
   /** Resolves when the program has ended, or was let go. */
@@ -124,7 +122,6 @@ export async function attach(
     await child.exited;
   })();
   return {
-    log: () => readFileSync(log, "utf8"),
     ended,
     detach: async () => {
       child.kill("SIGTERM");

@@ -58,8 +58,7 @@ export const copyTemplate = ({ folder, world }: Template): Template => ({
 });
 
 /** Files with their times; a socket is nothing without its process. */
-export function copyFolder(folder: string): string {
-  const copy = temporaryFolder();
+export function copyFolder(folder: string, copy = temporaryFolder()): string {
   const filter = (path: string): boolean => !path.endsWith(".sock");
   cpSync(folder, copy, { recursive: true, preserveTimestamps: true, filter });
   return copy;

@@ -13,7 +13,8 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import type { PartName } from "../../needs.ts";
-import { type World, callTool, createWorld, judge, processEnded, refresh } from "../model.ts";
+import { judge } from "../judge.ts";
+import { type World, callTool, createWorld, processEnded, refresh } from "../model.ts";
 import { type Program, start, startAgain } from "../program.ts";
 import type { FaultCase, Report } from "../report.ts";
 import { emptied, withScratch } from "../scratch.ts";

@@ -3,12 +3,12 @@
 import { join } from "node:path";
 import { callMcp } from "../../server.ts";
 import { type FakeClock, fakeClock } from "../faketime.ts";
+import { judge } from "../judge.ts";
 import {
   type ModelClient,
   type World,
   callTool,
   createWorld,
-  judge,
   logIn,
   present,
   refresh,

@@ -2,12 +2,14 @@
 // was answered is there after kill -9, and both generations of the state are.
 import { appendFileSync, existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import { type World, createWorld, judge, logIn, processEnded, refresh } from "../model.ts";
+import { judge } from "../judge.ts";
+import { type World, createWorld, logIn, processEnded, refresh } from "../model.ts";
 import { type Program, launch, startAgain, untilReady } from "../program.ts";
 import type { FaultCase, Report } from "../report.ts";
 import { emptied, withScratch } from "../scratch.ts";
 import { sizes } from "../sizes.ts";
 import { straced } from "../strace.ts";
+import { run } from "../command.ts";
 
 /** Milliseconds that a start may take under strace. */
 const PATIENCE = 30_000;
@@ -127,9 +129,4 @@ async function liveThrough(place: Place, report: Report): Promise<void> {
 async function change(program: Program, world: World): Promise<void> {
   for (const client of world.clients) await refresh(program, client);
   await logIn(program, world);
-}
-
-function run(...command: string[]): void {
-  const { success, stderr } = Bun.spawnSync(command);
-  if (!success) throw new Error(`${command.join(" ")}: ${stderr}`);
 }

@@ -11,12 +11,13 @@ import {
   refreshWith,
   registerClient,
 } from "../../server.ts";
+import { judge } from "../judge.ts";
 import {
   type ModelClient,
   type World,
   callTool,
   createWorld,
-  judge,
+  familyOf,
   newClient,
   present,
   processEnded,
@@ -186,7 +187,7 @@ async function expectCall(program: Program, client: ModelClient, report: Report)
 
 /** What is owed is written without anybody asking. */
 async function untilWritten(disk: SmallDisk, victim: ModelClient, report: Report): Promise<void> {
-  const [family = ""] = victim.tokens.refresh_token.slice("prt_".length).split(".");
+  const { family } = familyOf(victim.tokens);
   const end = `["refresh_tokens","${family}",null]`;
   const isWritten = (): boolean =>
     readdirSync(disk.folder)

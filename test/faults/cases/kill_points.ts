@@ -5,14 +5,15 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type Commit, commits, disturb, findPoints } from "../commits.ts";
 import { type Template, copyTemplate, templateOf } from "../templates.ts";
-import { judge, logsIn, processEnded } from "../model.ts";
+import { judge, logsIn } from "../judge.ts";
+import { processEnded } from "../model.ts";
 import { startAgain } from "../program.ts";
 import { type FaultCase, type Report, spread } from "../report.ts";
 import { sizes } from "../sizes.ts";
 import { type Point, pointsOf } from "../strace.ts";
 
 /** Rounds over what earlier ones have not hit, because another thread made the call. */
-const ROUNDS = 4;
+const ROUNDS = 12;
 /** One in so many may be left out. */
 const TOLERATED = 8;
 

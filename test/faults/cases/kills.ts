@@ -3,7 +3,8 @@
 import { rmSync } from "node:fs";
 import { temporaryFolder } from "../../server.ts";
 import { fillUp, work } from "../load.ts";
-import { type ModelClient, createWorld, judge, present, processEnded, refresh } from "../model.ts";
+import { judge } from "../judge.ts";
+import { type ModelClient, createWorld, present, processEnded, refresh } from "../model.ts";
 import { type Program, start, startAgain } from "../program.ts";
 import type { FaultCase, Report } from "../report.ts";
 import { sizes } from "../sizes.ts";

@@ -5,10 +5,11 @@ import { join } from "node:path";
 import { clientRecord, grantRecord } from "../../store/folders.ts";
 import { openHere } from "../contents.ts";
 import { peakMemory } from "../control_group.ts";
-import { createWorld, judge, processEnded, refresh } from "../model.ts";
+import { judge } from "../judge.ts";
+import { createWorld, processEnded, refresh } from "../model.ts";
 import { start, startAgain } from "../program.ts";
 import type { FaultCase, Report } from "../report.ts";
-import { emptied, withScratch } from "../scratch.ts";
+import { emptied, often } from "../scratch.ts";
 import { sizes } from "../sizes.ts";
 
 const CLIENTS = 10_000;
@@ -32,10 +33,6 @@ export const cases: readonly FaultCase[] = [
     run: (size, report) => often(size, (path) => sweepMany(path, report)),
   },
 ];
-
-async function often(size: number, once: (path: string) => Promise<void>): Promise<void> {
-  for (let round = 0; round < size; round++) await withScratch(once);
-}
 
 async function holdMany(path: string, report: Report): Promise<void> {
   report.tried(`${CLIENTS} clients, ${CLIENTS * LOGINS} logins`);

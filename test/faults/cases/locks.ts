@@ -4,7 +4,8 @@ import { cpSync, utimesSync } from "node:fs";
 import { join } from "node:path";
 import { fakeClock } from "../faketime.ts";
 import { freeze, thaw } from "../freeze.ts";
-import { createWorld, judge, refresh } from "../model.ts";
+import { judge } from "../judge.ts";
+import { createWorld, refresh } from "../model.ts";
 import {
   type Program,
   type ProgramOptions,
@@ -14,7 +15,7 @@ import {
   untilReady,
 } from "../program.ts";
 import type { FaultCase, Report } from "../report.ts";
-import { emptied, withScratch } from "../scratch.ts";
+import { emptied, often, withScratch } from "../scratch.ts";
 import { sizes } from "../sizes.ts";
 
 export const cases: readonly FaultCase[] = [
@@ -37,10 +38,6 @@ export const cases: readonly FaultCase[] = [
     run: (size, report) => often(size, (path) => tryHeld(path, report)),
   },
 ];
-
-async function often(size: number, once: (path: string) => Promise<void>): Promise<void> {
-  for (let round = 0; round < size; round++) await withScratch(once);
-}
 
 async function startAfterKills(path: string, size: number, report: Report): Promise<void> {
   let program = await start({ folder: emptied(join(path, "data")) });

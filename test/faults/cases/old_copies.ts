@@ -1,13 +1,15 @@
 // Copies that are older than the clients: restored into an empty folder, laid over the running server, laid over a newer folder.
 // Nobody who is in the copy logs in again, and two generations are never mixed without a word.
-import { cpSync } from "node:fs";
 import { join } from "node:path";
 import { copiers, growJournal, judgeCopy } from "../copies.ts";
+import { judge } from "../judge.ts";
 import {
+  type Generations,
   type World,
   callTool,
   createWorld,
-  judge,
+  familyOf,
+  generationsOf,
   logIn,
   processEnded,
   refresh,
@@ -15,8 +17,9 @@ import {
 } from "../model.ts";
 import { FailedStart, type Program, start, startAgain } from "../program.ts";
 import type { FaultCase, Report } from "../report.ts";
-import { emptied, withScratch } from "../scratch.ts";
+import { emptied, often } from "../scratch.ts";
 import { sizes } from "../sizes.ts";
+import { copyFolder } from "../templates.ts";
 
 export const cases: readonly FaultCase[] = [
   {
@@ -45,10 +48,6 @@ export const cases: readonly FaultCase[] = [
   },
 ];
 
-async function often(size: number, once: (path: string) => Promise<void>): Promise<void> {
-  for (let round = 0; round < size; round++) await withScratch(once);
-}
-
 /** Rotations since the copy was made. */
 const AGES = [1, 10, 1000];
 
@@ -62,7 +61,7 @@ async function restore(path: string, report: Report): Promise<void> {
   const world = await createWorld(program, rotations > 100 ? 1 : 3);
   for (const client of world.clients) await refresh(program, client);
   if (!isHot) await program.kill(random.pick(["SIGTERM", "SIGKILL"]));
-  const copy = copyOf(program.folder, join(path, "copy"));
+  const copy = copyFolder(program.folder, emptied(join(path, "copy")));
   if (!isHot) program = await startAgain(program);
   await rotate(program, world, rotations, report);
   await program.kill();
@@ -88,39 +87,21 @@ async function rotate(
   }
 }
 
-function copyOf(from: string, to: string): string {
-  const filter = (name: string): boolean => !name.endsWith(".sock");
-  cpSync(from, emptied(to), { recursive: true, preserveTimestamps: true, filter });
-  return to;
-}
-
 /** Fills a journal, so that a snapshot is written. */
 async function makeSnapshot(program: Program): Promise<void> {
   for (let count = 0; count < 120; count++) await growJournal(program);
-}
-
-type Generations = Readonly<Record<string, number>>;
-
-async function generationsOf(program: Program): Promise<Generations> {
-  const grants = (await (await program.admin("GET", "/grants")).json()) as {
-    id: string;
-    generation: number;
-  }[];
-  return Object.fromEntries(grants.map(({ id, generation }) => [id, generation]));
 }
 
 /** What clients that got every answer know of the server's generations. */
 function generationsIn({ clients }: World): Generations {
   const live = clients.filter(({ ended }) => ended === "no");
   return Object.fromEntries(
-    live.map(({ tokens: { refresh_token: token } }) => [
-      familyOf(token),
-      Number(token.split(".")[1]),
-    ]),
+    live.map(({ tokens }) => {
+      const { family, generation } = familyOf(tokens);
+      return [family, generation];
+    }),
   );
 }
-
-const familyOf = (token: string): string => token.slice("prt_".length).split(".")[0] ?? "";
 
 const isSame = (a: Generations, b: Generations): boolean =>
   JSON.stringify(Object.entries(a).toSorted()) === JSON.stringify(Object.entries(b).toSorted());
@@ -161,7 +142,7 @@ async function layOver(path: string, isRunning: boolean, report: Report): Promis
     program = await startAgain(program);
   }
   const older = await generationsOf(program);
-  const copy = copyOf(program.folder, join(path, "copy"));
+  const copy = copyFolder(program.folder, emptied(join(path, "copy")));
   program = await age(program, world, report);
   const [first, second] = world.clients;
   if (first) await revoke(program, first);
@@ -213,7 +194,7 @@ async function judgeGeneration(
   const found = await generationsOf(program);
   if (isSame(found, older)) {
     const inCopy = world.clients.filter(
-      ({ tokens, ended }) => ended === "no" && familyOf(tokens.refresh_token) in older,
+      ({ tokens, ended }) => ended === "no" && familyOf(tokens).family in older,
     );
     return judgeCopy(
       program,
@@ -234,7 +215,7 @@ async function runTwice(path: string, report: Report): Promise<void> {
   const first = await start({ folder: emptied(join(path, "data")) });
   const world = await createWorld(first, 3);
   await rotate(first, world, 2, report);
-  const second = await start({ folder: copyOf(first.folder, join(path, "copy")) });
+  const second = await start({ folder: copyFolder(first.folder, emptied(join(path, "copy"))) });
   for (let turn = 0; turn < 12; turn++) {
     const client = random.pick(world.clients);
     const program = random.pick([first, second]);

@@ -13,7 +13,8 @@ import {
 import { join } from "node:path";
 import { journalName } from "../../../src/store/journal.ts";
 import { temporaryFolder } from "../../server.ts";
-import { createWorld, judge, processEnded, refresh } from "../model.ts";
+import { judge } from "../judge.ts";
+import { createWorld, processEnded, refresh } from "../model.ts";
 import { start, startAgain } from "../program.ts";
 import type { FaultCase, Report } from "../report.ts";
 import { sizes } from "../sizes.ts";

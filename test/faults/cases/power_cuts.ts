@@ -6,11 +6,11 @@ import { copiers } from "../copies.ts";
 import { freeze } from "../freeze.ts";
 import { fillUp, work } from "../load.ts";
 import { type LoopDisk, loopDisk } from "../loop_disk.ts";
+import { judge } from "../judge.ts";
 import {
   type World,
   callTool,
   createWorld,
-  judge,
   logIn,
   processEnded,
   refresh,

@@ -5,7 +5,8 @@ import { type Socket, connect } from "node:net";
 import { Browser, temporaryFolder } from "../../server.ts";
 import { memoryLimit, peakMemory, processorLimit } from "../control_group.ts";
 import { work } from "../load.ts";
-import { type World, createWorld, judge, processEnded, refresh, statusOf } from "../model.ts";
+import { judge } from "../judge.ts";
+import { type World, createWorld, processEnded, refresh, statusOf } from "../model.ts";
 import {
   type Program,
   type ProgramOptions,

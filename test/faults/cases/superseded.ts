@@ -3,16 +3,8 @@
 import { rmSync } from "node:fs";
 import { temporaryFolder } from "../../server.ts";
 import { fillUp } from "../load.ts";
-import {
-  type World,
-  callTool,
-  createWorld,
-  judge,
-  judgeDead,
-  present,
-  processEnded,
-  refresh,
-} from "../model.ts";
+import { judge, judgeDead } from "../judge.ts";
+import { type World, callTool, createWorld, present, processEnded, refresh } from "../model.ts";
 import { type Program, start, startAgain } from "../program.ts";
 import type { FaultCase, Report } from "../report.ts";
 import { sizes } from "../sizes.ts";

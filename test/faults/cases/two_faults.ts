@@ -14,7 +14,8 @@ import {
 import { join } from "node:path";
 import { programCommand } from "../../process.ts";
 import { type Commit, commits, disturb, findPoints, outgrow } from "../commits.ts";
-import { type World, judge, logsIn, processEnded, refresh } from "../model.ts";
+import { judge, logsIn } from "../judge.ts";
+import { type World, processEnded, refresh } from "../model.ts";
 import { FailedStart, type Program, launch, start, startAgain, untilReady } from "../program.ts";
 import { type FaultCase, type Report, spread } from "../report.ts";
 import { emptied, withScratch } from "../scratch.ts";

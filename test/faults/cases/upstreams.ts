@@ -3,7 +3,8 @@
 import { type Server, type Socket, createServer } from "node:net";
 import { rmSync } from "node:fs";
 import { callMcp, temporaryFolder } from "../../server.ts";
-import { type World, createWorld, judge, logIn, processEnded, refresh } from "../model.ts";
+import { judge } from "../judge.ts";
+import { type World, createWorld, logIn, processEnded, refresh } from "../model.ts";
 import { type Program, start, startAgain } from "../program.ts";
 import type { FaultCase, Report } from "../report.ts";
 import { sizes } from "../sizes.ts";
