@@ -24,9 +24,10 @@ import {
 import { checkFileSystem, fileSystemType } from "./filesystem.ts";
 import { type Main, setAside, strangeMain } from "./generations.ts";
 import { type FolderLock, lockFolder } from "./lock.ts";
+import { clockDoubt, foreignNotice, movedNotice } from "./notices.ts";
 import { checkEntries, checkFolder } from "./permissions.ts";
 import { type TableName, sweepExpired } from "./records.ts";
-import { type Recovered, recover } from "./recovery.ts";
+import { recover } from "./recovery.ts";
 import { finishRestore } from "./restore.ts";
 import { type Running, startRunning } from "./running.ts";
 import type { FileIdentity } from "./snapshot.ts";
@@ -184,13 +185,6 @@ async function syncLoaded(
   syncFolder(dirname(folder.path));
 }
 
-export function foreignNotice(folder: DataFolder, names: readonly string[]): Notice | undefined {
-  const foreign = names.filter((name) => kindOf(name) === "foreign");
-  if (foreign.length === 0) return undefined;
-  const message = `${folder.path} holds files that are not Postern's: ${foreign.slice(0, 5).join(", ")}`;
-  return { kind: "foreign-names", message };
-}
-
 const mainOf = (snapshot: Base | undefined, identity: FileIdentity): Main =>
   snapshot?.name === STATE
     ? { rev: snapshot.header.rev, chain: snapshot.header.chain, identity, isGood: !snapshot.edited }
@@ -203,20 +197,6 @@ function refuseEdit(cause: unknown): never {
     cause,
   });
 }
-
-export function movedNotice(folder: DataFolder, { snapshot }: Recovered): Notice | undefined {
-  if (!snapshot) return undefined;
-  const { dev, ino, host } = snapshot.header.folder;
-  if (dev === folder.dev && ino === folder.ino && host === folder.host) return undefined;
-  const savedAt = new Date(snapshot.header.savedAt).toISOString();
-  const message = `${folder.path} was copied or restored since it was saved on ${host} at ${savedAt}`;
-  return { kind: "copied", message };
-}
-
-export const clockDoubt: Notice = {
-  kind: "clock",
-  message: "the clock does not fit the times in the data folder: expired records stay for now",
-};
 
 const otherSettings = (): FatalError =>
   new FatalError("a restore that was interrupted is finished, with other settings in config.json", {

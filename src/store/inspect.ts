@@ -18,10 +18,10 @@ import {
   unusable,
 } from "./files.ts";
 import { checkFileSystem, fileSystemType } from "./filesystem.ts";
-import { clockDoubt, foreignNotice, movedNotice } from "./folder.ts";
 import { readFragments } from "./fragments.ts";
 import { isBeingMade, journalBase, readHeader, readJournal } from "./journal.ts";
 import { holderIn } from "./lock.ts";
+import { clockDoubt, foreignNotice, movedNotice } from "./notices.ts";
 import { inspectEntries, inspectFolder, ownUser } from "./permissions.ts";
 import { type Recovered, recover } from "./recovery.ts";
 import { afterRestore } from "./restore.ts";
