@@ -237,7 +237,7 @@ export async function disturb(
   disturbance?: Disturbance,
   statuses: number[] = [],
 ): Promise<Program> {
-  const { what, paths } = injected(folder, disturbance, injections.length === 0);
+  const { what, paths } = injected(folder, disturbance);
   if (from === "start") {
     const program = await launch({ folder, prefix: straced(log, what, paths) });
     await act(watched(program, statuses), world);
@@ -252,18 +252,18 @@ export async function disturb(
   return program;
 }
 
-/** Calls on one file are counted best; but what strace does not look at does not fail either. */
+/** Calls on one file are counted best; and what strace does not look at does not fail either. */
 function injected(
   folder: string,
   disturbance: Disturbance | undefined,
-  alone: boolean,
 ): { what: Injection[]; paths: string[] } {
   if (!disturbance) return { what: [], paths: [] };
   const { point, what, forGood = false } = disturbance;
-  const { name, file, onFile, onAny } = point;
-  const byFile = alone && file !== undefined;
-  const when = `${byFile ? onFile : onAny}${forGood ? "+" : ""}`;
-  return { what: [`${name}:${what}:when=${when}`], paths: byFile ? [join(folder, file)] : [] };
+  const { name, file, onFile, onAny, failed } = point;
+  const files = file === undefined ? [] : [file, ...failed];
+  const when = `${file === undefined ? onAny : onFile}${forGood ? "+" : ""}`;
+  const paths = files.map((each) => join(folder, each));
+  return { what: [`${name}:${what}:when=${when}`], paths };
 }
 
 /** The program, with each status that it answers noted. */

@@ -22,6 +22,8 @@ export interface Point {
   /** The how many-eth call of this name it is, on this file and on any: counted per thread, as strace does. */
   readonly onFile: number;
   readonly onAny: number;
+  /** Names of the files on which calls were made to fail in that record. */
+  readonly failed: readonly string[];
 }
 
 /**
@@ -35,7 +37,11 @@ export function pointsOf(log: string, folder: string): Point[] {
     seen.set(key.join(" "), next);
     return next;
   };
-  return log.split("\n").flatMap((line): Point[] => {
+  const lines = log.split("\n");
+  const failed = lines
+    .filter((line) => line.includes("(INJECTED)"))
+    .flatMap((line) => fileOf(line, folder) ?? []);
+  return lines.flatMap((line): Point[] => {
     const [, thread = "", name = "", rest = ""] = /^(\d+) +(\w+)\((.*)/.exec(line) ?? [];
     if (name === "") return [];
     const onAny = count(thread, name);
@@ -45,10 +51,17 @@ export function pointsOf(log: string, folder: string): Point[] {
     // Names that nobody knows before.
     if (/^state\.json\.\d+$|^answer$/.test(file)) {
       return [
-        { label: label.replace(/\.\d+ /, ".temporary "), name, file: undefined, onFile: 0, onAny },
+        {
+          label: label.replace(/\.\d+ /, ".temporary "),
+          name,
+          file: undefined,
+          onFile: 0,
+          onAny,
+          failed,
+        },
       ];
     }
-    return [{ label, name, file, onFile: count(thread, name, file), onAny }];
+    return [{ label, name, file, onFile: count(thread, name, file), onAny, failed }];
   });
 }
 
