@@ -1,6 +1,6 @@
 // Each system call of every kind of commit made to fail, once or until somebody mends it: what was not saved is answered 503
 // and changes nothing, a revocation holds all the same, and it ends by itself.
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { mkdtempSync, readFileSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type Commit, commits, disturb, findPoints } from "../commits.ts";
@@ -96,9 +96,10 @@ async function failAt(
   const statuses: number[] = [];
   report.tried(`${commit.name}, ${error} ${forGood ? "from" : "at"} ${point.label}`);
   const disturbance = { point, what: `error=${error}`, forGood };
+  const loaded = readdirSync(folder);
   const program = await disturb(commit, { folder, world }, log, disturbance, statuses);
   const made = readFileSync(log, "utf8");
-  if (commit.from === "start") judgeServing(made, program, statuses, report);
+  if (commit.from === "start") judgeServing(made, loaded, program, statuses, report);
   else judgeAnswers(made, statuses, report);
   if (commit.from === "running" && program.exitCode() === undefined) {
     await commit.settle?.(program, world);
@@ -126,12 +127,13 @@ function judgeAnswers(log: string, statuses: readonly number[], report: Report):
   if (!statuses.includes(503)) report.find("wrong", `${call} failed, and nobody was answered 503`);
 }
 
-const UNSYNCED =
-  /f(?:data)?sync\(\d+<\S*\/(?:state\.json|journal\.\d+\.jsonl)>\) += -1 .*\(INJECTED\)/;
+/** The file that a call on an open descriptor, made to fail, was about. */
+const UNSYNCED = /f(?:data)?sync\(\d+<\S*\/([^/>]+)>\) += -1 .*\(INJECTED\)/g;
 
 /** It serves, or says why not; and never from what may be gone with the power. */
 function judgeServing(
   log: string,
+  loaded: readonly string[],
   program: Program,
   statuses: readonly number[],
   report: Report,
@@ -139,7 +141,9 @@ function judgeServing(
   const serves = statuses.includes(200);
   const odd = statuses.filter((status) => status !== 200);
   if (odd.length > 0) report.find("wrong", `it serves, and answers ${odd.join(", ")}`);
-  if (serves && UNSYNCED.test(log)) report.find("wrong", "it serves what it could not sync");
+  const unsynced = [...log.matchAll(UNSYNCED)].map(([, name = ""]) => name);
+  if (serves && unsynced.some((name) => loaded.includes(name)))
+    report.find("wrong", "it serves what it could not sync");
   if (!serves && !GIVEN_UP.includes(program.exitCode() ?? 0)) {
     report.find("wrong", `it never served: ${program.exitCode()}: ${program.stderr()}`);
   }
