@@ -225,16 +225,20 @@ function holdRevocation(memory: Memory, call: Call): void {
   addChanges(memory.owed, alone.changes);
 }
 
+/** Sooner than others fail: each of them would put it off. */
 function retryLater(state: State): void {
-  clearTimeout(state.retry);
-  if (state.closed || state.stopped) return;
-  state.retry = setTimeout(() => void wake(state), state.retryDelay);
+  if (state.retry || state.closed || state.stopped) return;
+  state.retry = setTimeout(() => {
+    state.retry = undefined;
+    void wake(state);
+  }, state.retryDelay);
   state.retry.unref();
   state.retryDelay = Math.min(2 * state.retryDelay, LONGEST_RETRY);
 }
 
 function settleOwed(state: State): void {
   clearTimeout(state.retry);
+  state.retry = undefined;
   clearChanges(state.memory.owed);
   state.retryDelay = FIRST_RETRY;
 }

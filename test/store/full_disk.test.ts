@@ -124,7 +124,7 @@ describe("a full disk", () => {
     await expect(store.folder.put("other", small("1"))).rejects.toBeInstanceOf(StoreUnavailable);
   });
 
-  test("a revocation is retried by itself", async () => {
+  test("a revocation is retried by itself, however many others fail meanwhile", async () => {
     const { path, store, fill, empty } = await open();
     await store.folder.put("right", small("1"));
     await store.folder.put("other", large);
@@ -134,11 +134,14 @@ describe("a full disk", () => {
       draft.put("folder", "other", small("x".repeat(10_000)));
     });
     await expect(revoking).rejects.toBeInstanceOf(StoreUnavailable);
+    for (let n = 0; n < 8; n++) {
+      await expect(store.folder.put("more", large)).rejects.toBeInstanceOf(StoreUnavailable);
+    }
     empty();
     while (store.counters.groups < 3) await Bun.sleep(20);
     const crashed = await openFolder(copyOf(path));
     expect(await crashed.store.folder.get("right")).toBeUndefined();
-  });
+  }, 15_000);
 
   test("a revocation that throws rejects with its own error and holds nothing", async () => {
     const { store, fill } = await open();
