@@ -1,7 +1,15 @@
 // postern doctor, the real program, against the real server behind real TLS proxies: what is good is left in peace, and
 // what is bad is found, named, and the clients that it breaks with it. Afterwards nothing is left of the look.
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { chmodSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  readdirSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import {
@@ -583,6 +591,9 @@ describe.concurrent("settings and folder", () => {
     const server = await startPostern({ settings: { data: path } });
     await server.kill();
     writeFileSync(join(path, "state.json"), "{}");
+    // They would tell everything.
+    for (const name of readdirSync(path).filter((each) => each.startsWith("journal.")))
+      rmSync(join(path, name));
     const { wrong, findings } = await look(["--data", path]);
     expect(wrong).toEqual(["folder-refused", "not-running"]);
     expect(findings.find(({ id }) => id === "folder-refused")?.what).toContain("state.json");
