@@ -47,7 +47,8 @@ export const openHere = (path: string): Promise<OpenStore> =>
     monotonic: () => 0,
     notice: () => undefined,
     fatal: () => undefined,
-    lockWait: 0,
+    // A program that another case is starting has every descriptor of this process for a moment.
+    lockWait: 2_000,
     spareSpace: 0,
   });
 

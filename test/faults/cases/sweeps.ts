@@ -39,7 +39,8 @@ async function interleave(path: string, report: Report): Promise<void> {
       monotonic: clock,
       notice: () => undefined,
       fatal: () => undefined,
-      lockWait: 0,
+      // A program that another case is starting has every descriptor of this process for a moment.
+      lockWait: 2_000,
       spareSpace: 0,
       groupChanges: 2,
     });
