@@ -76,6 +76,8 @@ export interface OpenStore extends Store {
 
 /** Milliseconds. */
 const LOCK_WAIT = 10_000;
+/** Files that a start reads and syncs at most before it makes one of them: each kill leaves a journal. */
+const CROWD = 32;
 /** Records that each table in memory holds at most. */
 const CODES = 256;
 const SESSIONS = 50;
@@ -125,7 +127,7 @@ async function openLocked(
   const moved = movedNotice(folder, recovered);
   if (moved) notice(moved);
   // 13.
-  await syncLoaded(folder, names, counters);
+  await syncLoaded(folder, recovered.used, counters);
   const { snapshot } = recovered;
   const main = identity && mainOf(snapshot, identity);
   if (identity && snapshot?.name !== STATE) {
@@ -140,7 +142,8 @@ async function openLocked(
   const running = startRunning({ ...options, folder, lock, counters, clock, recovered, main });
   // An edit counts once it is sealed: no journal may stand above it before.
   if (snapshot?.edited) await running.compact().catch(refuseEdit);
-  await running.settle(!main?.isGood && (snapshot ?? main) !== undefined);
+  const isCrowded = recovered.used.length > CROWD;
+  await running.settle(isCrowded || (!main?.isGood && (snapshot ?? main) !== undefined));
   return tablesOf(running, clock, monotonic, counters, isNew);
 }
 
@@ -172,15 +175,14 @@ function sweep(folder: DataFolder, name: string): void {
  */
 async function syncLoaded(
   folder: DataFolder,
-  names: readonly string[],
+  used: readonly string[],
   counters: Counters,
 ): Promise<void> {
-  const loaded = names.filter((name) => /^(state\.json(\.prev)?|journal\..*)$/.test(name));
-  for (const name of loaded) {
+  for (const name of used) {
     counters.syncs++;
     syncContent(folder.at(name));
   }
-  if (loaded.length === 0) return;
+  if (used.length === 0) return;
   await folder.sync();
   syncFolder(dirname(folder.path));
 }

@@ -33,6 +33,8 @@ export interface Recovered {
   readonly journalBytes: number;
   /** Journals that hold nothing which counts. */
   readonly voids: readonly string[];
+  /** Names of the snapshot and the journals above it, of which the state was made. */
+  readonly used: readonly string[];
   /** Snapshots that are there and were passed over. */
   readonly spoiled: readonly string[];
   /** The journals go back to the beginning: they tell all without a snapshot. */
@@ -81,6 +83,7 @@ interface Replay {
   newest: number | undefined;
   bytes: number;
   torn: Notice | undefined;
+  readonly used: string[];
 }
 
 // 6. A candidate sets rev and chain; the end of a journal is the base of the next readable one.
@@ -90,7 +93,7 @@ function replay(
   { base, tables, rev, chain }: Candidate,
 ): Omit<Recovered, "spoiled"> {
   const newest = base?.header.savedAt;
-  const state: Replay = { tables, rev, chain, newest, bytes: 0, torn: undefined };
+  const state: Replay = { tables, rev, chain, newest, bytes: 0, torn: undefined, used: [] };
   const readable = journals.filter(({ isReadable }) => isReadable);
   for (const [index, journal] of readable.entries()) {
     const end = readable[index + 1]?.base;
@@ -98,6 +101,7 @@ function replay(
     // Not even touching the snapshot: a busy hour leaves many of these.
     if (end !== undefined && end < state.rev) continue;
     replayJournal(state, journal.name, end, readJournal(files.read(journal.name)));
+    if (state.rev > rev) state.used.push(journal.name);
   }
   const unreadable = journals.filter(({ isReadable }) => !isReadable);
   for (const journal of unreadable) passOver(state, journal, files.read(journal.name));
@@ -115,6 +119,7 @@ function replay(
       ...unreadable.map(({ name }) => name),
       ...files.names.filter((name) => name === journalName(state.rev)),
     ],
+    used: [...(base ? [base.name] : []), ...state.used],
     isWhole: isFromBeginning(journals),
     notices: [...(state.torn ? [state.torn] : []), ...(base?.edited ? [editTaken] : [])],
   };

@@ -1,7 +1,15 @@
 // Two generations that stand apart: whatever one fault takes, a crash or a failed snapshot before it included, the other one
 // or the journals have it all.
 import { afterEach, describe, expect, test } from "bun:test";
-import { lstatSync, readFileSync, readdirSync, utimesSync, writeFileSync } from "node:fs";
+import {
+  cpSync,
+  lstatSync,
+  readFileSync,
+  readdirSync,
+  rmSync,
+  utimesSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { needs } from "../needs.ts";
 import { startChild } from "./children.ts";
@@ -193,6 +201,25 @@ describe("state.json", () => {
     const { store } = await openFolder(path);
     expect(await smallRecords(store)).toEqual(stateAt(5));
   });
+});
+
+test("however many kills leave a journal each, a start syncs a few dozen files", async () => {
+  const path = freshFolder();
+  let synced = 0;
+  for (let kill = 0; kill < 40; kill++) {
+    const left = kill === 0 ? path : copyOf(path);
+    const { store } = await openFolder(left, { spareSpace: 0 });
+    synced = Math.max(synced, store.counters.syncs);
+    await store.folder.put("a", small(String(kill)));
+    const killed = copyOf(left);
+    await store.close();
+    rmSync(path, { recursive: true });
+    cpSync(killed, path, { recursive: true });
+  }
+  expect(names(path, "journal.").length).toBeGreaterThan(35);
+  expect(synced).toBeGreaterThan(30);
+  expect(synced).toBeLessThan(45);
+  expect(await smallRecords((await openFolder(path)).store)).toEqual({ a: "39" });
 });
 
 test("a journal under another name ends none before it, and none leaves for it", async () => {

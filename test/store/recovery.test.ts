@@ -205,7 +205,7 @@ describe("replay", () => {
     const absent = { [last.name]: last.text.slice(0, 40) };
     const { records, notices } = await load({ ...filesOf(first), ...absent });
     expect(records).toEqual(stateAt(3));
-    expect(notices[0]?.message).toStartWith(`the last 40 bytes of ${last.name} are a change`);
+    expect(notices[0]?.message).toStartWith(`the last 40 bytes of ${last.name} look like a change`);
   });
 
   test("STORE recovery 5: a journal is made when the change before it is durable, whatever is in it", async () => {
